@@ -1,0 +1,36 @@
+# Every target makes its own environment in .venv first.
+#   PYTHON     interpreter that creates it         make test PYTHON=python3.12
+#   PIP_FLAGS  for pip, e.g. an index of CPU builds of torch
+#   ARGS       handed on to the program            make test ARGS="-k config"
+PYTHON ?= python3
+PIP_FLAGS ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo study test lint
+
+help:  ## show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(STAMP)  ## generate videos, train, test and write results/report.html
+	$(BIN)/python tools/study.py $(ARGS)
+
+study: $(STAMP)  ## the demo over three seeds (longer)
+	$(BIN)/python tools/study.py --seeds 0 1 2 --out results/study $(ARGS)
+
+test: $(STAMP)  ## the default tests; ARGS="-m slow" or ARGS="-m gpu" runs the others
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(ARGS)
+
+lint: $(STAMP)  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(STAMP): requirements.txt requirements-dev.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps -e .
+	touch $@
