@@ -1,0 +1,89 @@
+"""Configuration keys and names of the original FFN code, translated with one log line each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from slowfast.config.values import coerce
+from slowfast.config.yaml_files import Settings
+
+logger = logging.getLogger("slowfast.config")
+
+# The original's counts per rate, low to high like FFN.NUM_FRAMES.
+_COUNT_KEYS = ("DATA.NUM_FRAMES_L", "DATA.NUM_FRAMES_M", "DATA.NUM_FRAMES_H")
+# It labels the private layers with these, whatever frame counts they stand for.
+_PUBLISHED_TAGS = ["4", "8", "16"]
+# Names by key, in any case.  The `_ffn` ones also turn the conversion on.
+_NAMES = {
+    ("MODEL.MODEL_NAME", "slowfast_ffn"): "SlowFast",
+    ("MODEL.MODEL_NAME", "uniformer_ffn"): "UniFormer",
+    ("MODEL.MODEL_NAME", "uniformer"): "UniFormer",
+    ("MODEL.ARCH", "slowfast_ffn"): "slowfast",
+    ("MODEL.ARCH", "uniformer_ffn"): "uniformer",
+    ("RESNET.TRANS_FUNC", "bottleneck_transform_ffn"): "bottleneck_transform",
+    ("TRAIN.DATASET", "sth_ffn"): "sth",
+    ("TEST.DATASET", "sth_ffn"): "sth",
+}
+
+# (the old words, the new values) of one translation.
+_Translation = tuple[str, dict[str, Any]]
+
+
+def resolve_aliases(settings: Settings, cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `settings` with the originals' keys and names replaced by today's.
+
+    `cfg` is the tree before these settings.  A key that is also written out beside its alias keeps
+    the written value.
+    """
+    values = dict(settings.values)
+    translated: dict[str, Any] = {}
+    for rule in (_names, _frame_counts, _lambda):
+        for old, new in rule(values, cfg):
+            translated |= new
+            words = ", ".join(f"{key} {value}" for key, value in new.items())
+            logger.warning("%s: %s -> %s", settings.source, old, words)
+    return translated | values
+
+
+# Each rule takes the old keys out of `values` and yields what stands for them.
+
+
+def _names(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:
+    for (key, old), new in _NAMES.items():
+        value = values.get(key)
+        if isinstance(value, str) and value.lower() == old and value != new:
+            flexible = key.startswith("MODEL.") and old.endswith("_ffn")
+            implied = _implied_rates(old, values, cfg) if flexible else {}
+            yield f"{key} {values.pop(key)}", {key: new} | implied
+
+
+def _implied_rates(name: str, values: Mapping, cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The original's default counts, 16/32/64 for SlowFast, unless somebody has chosen any."""
+    chosen = cfg["FFN"]["ENABLE"] or cfg["FFN"]["NUM_FRAMES"] != [4, 8, 16]
+    if name != "slowfast_ffn" or chosen or any(key in values for key in _COUNT_KEYS):
+        return {"FFN.ENABLE": True}
+    return {"FFN.ENABLE": True, "FFN.NUM_FRAMES": [16, 32, 64], "FFN.TAGS": _PUBLISHED_TAGS}
+
+
+def _frame_counts(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:
+    given = {key: coerce(key, values.pop(key), 0) for key in _COUNT_KEYS if key in values}
+    if not given:
+        return
+    present = cfg["FFN"]["NUM_FRAMES"]
+    if len(given) < 3 and len(present) != 3:
+        raise ValueError(f"give {', '.join(_COUNT_KEYS)} together: FFN.NUM_FRAMES is {present}")
+    counts = [given[key] if key in given else present[i] for i, key in enumerate(_COUNT_KEYS)]
+    if len(given) == 3:
+        counts.sort()
+    new = {"FFN.ENABLE": True, "FFN.NUM_FRAMES": counts}
+    if [str(n) for n in counts] != _PUBLISHED_TAGS and not cfg["FFN"]["TAGS"]:
+        new["FFN.TAGS"] = _PUBLISHED_TAGS
+    yield ", ".join(f"{key} {value}" for key, value in given.items()), new
+
+
+def _lambda(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:
+    if "TRAIN.LAMBDA" in values:
+        value = values.pop("TRAIN.LAMBDA")
+        yield f"TRAIN.LAMBDA {value}", {"FFN.LAMBDA": value}

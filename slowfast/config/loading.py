@@ -1,0 +1,83 @@
+"""From files and command lines to validated, frozen configurations."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slowfast.config.defaults import get_cfg
+from slowfast.config.node import CfgNode
+from slowfast.config.validate import check
+
+_EXAMPLE = "python tools/run_net.py --cfg configs/Kinetics/SLOWFAST_8x8_R50.yaml NUM_GPUS 0"
+
+
+def load_cfg(path: str | Path, overrides: Sequence[Any] = ()) -> CfgNode:
+    """The defaults, then the file (and its bases), then `[key, value, ...]`; checked and frozen.
+
+    Raises FileNotFoundError or ValueError with the file, the key and a way out.
+    """
+    cfg = get_cfg()
+    cfg.merge_from_file(path)
+    cfg.merge_from_list(list(overrides))
+    check(cfg, f"{path} and the command line" if overrides else str(path))
+    cfg.freeze()
+    return cfg
+
+
+def parse_args(argv: Sequence[str] | None = None, description: str = "") -> list[CfgNode]:
+    """One frozen configuration per `--cfg` file, each with the same overrides.
+
+        --cfg A.yaml [B.yaml ...] [--opts] KEY VALUE [KEY VALUE ...]
+
+    Without `--opts`, the first word after the YAML files starts the overrides.  On a user's error
+    prints one sentence and exits with status 2.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s --cfg A.yaml [B.yaml ...] [--opts] KEY VALUE [KEY VALUE ...]",
+        epilog=f"example:\n  {_EXAMPLE}\nslowfast/config/defaults.py explains every KEY.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--cfg",
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help="YAML files, each a run of its own",
+    )
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs")
+    args = parser.parse_args(_mark_overrides(sys.argv[1:] if argv is None else argv))
+    if not args.cfg:
+        parser.error(f"--cfg is missing; example: {_EXAMPLE}")
+    overrides = [word for word in args.opts if word != "--opts"]
+    try:
+        return [load_cfg(path, overrides) for path in args.cfg]
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+
+
+def frame_counts(cfg: CfgNode) -> tuple[int, ...]:
+    """The trained frame counts, low to high: FFN's, or the only one of a plain network."""
+    return tuple(cfg.FFN.NUM_FRAMES) if cfg.FFN.ENABLE else (cfg.DATA.NUM_FRAMES,)
+
+
+def _mark_overrides(argv: Sequence[str]) -> list[str]:
+    """`argv` with `--opts` put before the overrides, so that argparse leaves them alone.
+
+    --cfg A.yaml B.yaml SOLVER.BASE_LR 1e-3   ->   --cfg A.yaml B.yaml --opts SOLVER.BASE_LR 1e-3
+    """
+    words = list(argv)
+    after_cfg = False
+    for i, word in enumerate(words):
+        if word == "--opts":
+            break
+        is_file = word.endswith((".yaml", ".yml")) or words[i - 1] == "--cfg"
+        if after_cfg and not word.startswith("-") and not is_file:
+            return [*words[:i], "--opts", *words[i:]]
+        after_cfg = after_cfg or word.partition("=")[0] == "--cfg"
+    return words

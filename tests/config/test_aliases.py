@@ -1,0 +1,125 @@
+import logging
+
+import pytest
+
+from slowfast.config import get_cfg, load_cfg
+
+
+@pytest.fixture
+def log(caplog):
+    """The lines logged so far."""
+    caplog.set_level(logging.INFO, logger="slowfast.config")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def merged(*words):
+    cfg = get_cfg()
+    cfg.merge_from_list(list(words))
+    return cfg
+
+
+def test_the_originals_frame_counts_become_ffn_num_frames_low_to_high(log):
+    cfg = merged("DATA.NUM_FRAMES_H", 64, "DATA.NUM_FRAMES_L", "16", "DATA.NUM_FRAMES_M", 32)
+    assert cfg.FFN.ENABLE
+    assert cfg.FFN.NUM_FRAMES == [16, 32, 64]
+    assert len(log()) == 1
+
+
+def test_other_counts_than_4_8_16_take_the_published_tags():
+    cfg = merged("DATA.NUM_FRAMES_H", 64, "DATA.NUM_FRAMES_M", 32, "DATA.NUM_FRAMES_L", 16)
+    assert cfg.FFN.TAGS == ["4", "8", "16"]
+
+
+def test_counts_4_8_16_are_their_own_tags():
+    cfg = merged("DATA.NUM_FRAMES_H", 16, "DATA.NUM_FRAMES_M", 8, "DATA.NUM_FRAMES_L", 4)
+    assert cfg.FFN.TAGS == []
+
+
+def test_one_count_replaces_its_rate_only(write):
+    path = write("a.yaml", "DATA: {NUM_FRAMES_H: 64, NUM_FRAMES_M: 32, NUM_FRAMES_L: 16}")
+    assert load_cfg(path, ["DATA.NUM_FRAMES_L", "8"]).FFN.NUM_FRAMES == [8, 32, 64]
+
+
+def test_one_count_of_a_network_with_two_rates_is_refused():
+    cfg = merged("FFN.NUM_FRAMES", "[4, 8]")
+    with pytest.raises(ValueError, match="DATA.NUM_FRAMES_H together: FFN.NUM_FRAMES is"):
+        cfg.merge_from_list(["DATA.NUM_FRAMES_H", "8"])
+
+
+def test_a_wrong_count_names_the_key_that_was_written():
+    with pytest.raises(ValueError, match="command line: DATA.NUM_FRAMES_H = 'x' must be an int"):
+        merged("DATA.NUM_FRAMES_H", "x")
+
+
+def test_train_lambda_becomes_ffn_lambda(log):
+    assert merged("TRAIN.LAMBDA", "2").FFN.LAMBDA == 2.0
+    assert log() == ["command line: TRAIN.LAMBDA 2 -> FFN.LAMBDA 2"]
+
+
+@pytest.mark.parametrize(
+    "key, old, new, flexible",
+    [
+        ("MODEL.MODEL_NAME", "SlowFast_FFN", "SlowFast", True),
+        ("MODEL.MODEL_NAME", "Uniformer_FFN", "UniFormer", True),
+        ("MODEL.MODEL_NAME", "Uniformer", "UniFormer", False),
+        ("MODEL.ARCH", "slowfast_FFN", "slowfast", True),
+        ("MODEL.ARCH", "uniformer_FFN", "uniformer", True),
+        ("RESNET.TRANS_FUNC", "bottleneck_transform_FFN", "bottleneck_transform", False),
+        ("TRAIN.DATASET", "sth_ffn", "sth", False),
+        ("TEST.DATASET", "sth_ffn", "sth", False),
+    ],
+)
+def test_an_original_name_becomes_todays(key, old, new, flexible, log):
+    cfg = merged(key, old)
+    section, name = key.split(".")
+    assert cfg[section][name] == new
+    assert cfg.FFN.ENABLE is flexible
+    (line,) = log()
+    assert line.startswith(f"command line: {key} {old} -> {key} {new}")
+
+
+@pytest.mark.parametrize("name", ["SlowFast", "UniFormer"])
+def test_todays_names_are_left_alone_without_a_log_line(name, log):
+    cfg = merged("MODEL.MODEL_NAME", name)
+    assert cfg.MODEL.MODEL_NAME == name
+    assert log() == []
+
+
+def test_slowfast_ffn_alone_means_the_originals_default_counts():
+    cfg = merged("MODEL.MODEL_NAME", "SlowFast_FFN")
+    assert cfg.FFN.NUM_FRAMES == [16, 32, 64]
+    assert cfg.FFN.TAGS == ["4", "8", "16"]
+
+
+def test_counts_written_beside_slowfast_ffn_are_kept():
+    cfg = merged("MODEL.MODEL_NAME", "SlowFast_FFN", "FFN.NUM_FRAMES", "[8, 16, 32]")
+    assert cfg.FFN.NUM_FRAMES == [8, 16, 32]
+
+
+def test_an_original_yaml_gives_what_todays_yaml_gives(write, log):
+    old = """
+        MODEL: {ARCH: slowfast_FFN, MODEL_NAME: SlowFast_FFN}
+        RESNET: {TRANS_FUNC: bottleneck_transform_FFN}
+        DATA: {NUM_FRAMES_H: 64, NUM_FRAMES_M: 32, NUM_FRAMES_L: 16}
+        TRAIN: {DATASET: sth_ffn, LAMBDA: 1}
+        TEST: {DATASET: sth_ffn}
+        """
+    new = """
+        MODEL: {ARCH: slowfast, MODEL_NAME: SlowFast}
+        FFN: {ENABLE: True, NUM_FRAMES: [16, 32, 64], TAGS: ["4", "8", "16"], LAMBDA: 1.0}
+        TRAIN: {DATASET: sth}
+        TEST: {DATASET: sth}
+        """
+    assert load_cfg(write("old.yaml", old)) == load_cfg(write("new.yaml", new))
+    assert len(log()) == 7
+    assert all("old.yaml: " in line and " -> " in line for line in log())
+
+
+def test_a_key_written_beside_its_alias_wins():
+    assert merged("FFN.LAMBDA", "3", "TRAIN.LAMBDA", "2").FFN.LAMBDA == 3.0
+    assert not merged("MODEL.ARCH", "slowfast_FFN", "FFN.ENABLE", "False").FFN.ENABLE
+
+
+def test_an_override_undoes_what_an_alias_in_the_file_implied(write):
+    path = write("a.yaml", "MODEL: {MODEL_NAME: SlowFast_FFN}")
+    assert not load_cfg(path, ["FFN.ENABLE", "False"]).FFN.ENABLE

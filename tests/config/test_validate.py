@@ -1,0 +1,103 @@
+import pytest
+
+from slowfast.config import frame_counts, get_cfg, load_cfg
+from slowfast.config.defaults import get_cfg as defaults
+from slowfast.config.validate import check
+
+
+def checked(*words):
+    cfg = get_cfg()
+    cfg.merge_from_list(list(words))
+    check(cfg, "a.yaml")
+
+
+def test_the_defaults_are_valid():
+    check(defaults(), "defaults")
+
+
+@pytest.mark.parametrize(
+    "words, problem",
+    [
+        ("FFN.DISTILL techer", "must be teacher, mutual or labels; did you mean 'teacher'?"),
+        ("FFN.SAMPLING nestd", "must be independent or nested; did you mean 'nested'?"),
+        ("FFN.BACKWARD perrate", "did you mean 'per_rate'?"),
+        ("SOLVER.LR_POLICY Cosine", "did you mean 'cosine'?"),
+        ("SOLVER.OPTIMIZING_METHOD adan", "must be sgd, adam or adamw; did you mean 'adam'?"),
+        ("MODEL.HEAD_ACT relu", "must be softmax, sigmoid or none"),
+        ("DATA.ENSEMBLE_METHOD mean", "must be sum or max"),
+        ("DATA.SAMPLING dens", "did you mean 'dense'?"),
+        ("TRAIN.AMP_DTYPE fp8", "must be bf16 or fp16"),
+        ("TEST.NUM_SPATIAL_CROPS 2", "must be 1 or 3"),
+        ("RESNET.DEPTH 34", "must be 18, 50 or 101"),
+        ("NUM_GPUS 2", "must be 0 or 1: runs over several GPUs are not there yet"),
+        ("TRAIN.BATCH_SIZE 0", "must be positive"),
+        ("SOLVER.BASE_LR -0.1", "must be positive"),
+        ("SOLVER.CLIP_GRAD_VAL abc", "must be positive"),
+        ("TEST.NUM_FRAMES [8,0]", "must be positive"),
+        ("DATA_LOADER.NUM_WORKERS -1", "must be 0 or more"),
+        ("MODEL.DROPOUT_RATE 1.0", "must be at least 0 and below 1"),
+        ("DATA.TRAIN_JITTER_SCALES [320,256]", "must be [smallest, largest] short side"),
+        ("DATA.TRAIN_CROP_SIZE 257", "must not go below DATA.TRAIN_CROP_SIZE = 257"),
+        ("DATA.INPUT_CHANNEL_NUM [3,2]", "must be all 3"),
+        ("DATA.MEAN [0.5]", "must hold three numbers"),
+        ("SOLVER.WARMUP_EPOCHS 301", "must not exceed SOLVER.MAX_EPOCH = 300"),
+        ("FFN.ENABLE True FFN.NUM_FRAMES [8]", "must hold two counts or more"),
+        ("FFN.ENABLE True FFN.NUM_FRAMES [8,4]", "must rise; got 4 after 8"),
+        ("FFN.ENABLE True FFN.NUM_FRAMES [8,8]", "must rise; got 8 after 8"),
+        ("FFN.ENABLE True FFN.TAGS ['4','8']", "must hold one label per count"),
+        ("FFN.ENABLE True FFN.TAGS ['4','8','8']", "must differ from each other"),
+        ("FFN.ENABLE True FFN.DISTILL mutual", "set FFN.BACKWARD joint"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_key_and_expectation(words, problem):
+    key = words.split()[-2]
+    with pytest.raises(ValueError) as error:
+        checked(*words.split())
+    message = str(error.value)
+    assert message.startswith("a.yaml: ")
+    assert key in message
+    assert problem in message
+
+
+@pytest.mark.parametrize(
+    "steps, lrs, problem",
+    [
+        ("[1]", "[1]", "SOLVER.STEPS = [1] must start with 0 and rise"),
+        ("[]", "[]", "SOLVER.STEPS = [] must start with 0 and rise"),
+        ("[0, 9, 5]", "[1, 1, 1]", "SOLVER.STEPS = [0, 9, 5] must start with 0 and rise"),
+        ("[0, 9]", "[1]", "one factor for each of SOLVER.STEPS = [0, 9]; got 1 for 2"),
+    ],
+)
+def test_steps_that_do_not_fit_the_steps_policy_are_refused(steps, lrs, problem):
+    policy = ["SOLVER.LR_POLICY", "steps_with_relative_lrs"]
+    with pytest.raises(ValueError) as error:
+        checked(*policy, "SOLVER.STEPS", steps, "SOLVER.LRS", lrs)
+    assert problem in str(error.value)
+
+
+def test_the_counts_of_a_switched_off_ffn_are_not_checked():
+    checked("FFN.NUM_FRAMES", "[8]")
+
+
+def test_mutual_distillation_is_accepted_with_a_joint_backward():
+    checked("FFN.ENABLE", "True", "FFN.DISTILL", "mutual", "FFN.BACKWARD", "joint")
+
+
+def test_all_problems_are_reported_at_once():
+    with pytest.raises(ValueError) as error:
+        checked("TRAIN.BATCH_SIZE", "0", "RESNET.DEPTH", "34")
+    assert "TRAIN.BATCH_SIZE" in str(error.value) and "RESNET.DEPTH" in str(error.value)
+
+
+def test_loading_checks_and_names_the_sources(write):
+    path = write("a.yaml", "TRAIN: {BATCH_SIZE: 8}")
+    with pytest.raises(ValueError) as error:
+        load_cfg(path, ["TRAIN.BATCH_SIZE", "0"])
+    assert str(error.value).startswith(f"{path} and the command line: TRAIN.BATCH_SIZE = 0")
+
+
+def test_frame_counts_are_those_of_ffn_only_when_it_is_enabled():
+    cfg = get_cfg()
+    assert frame_counts(cfg) == (8,)
+    cfg.FFN.ENABLE = True
+    assert frame_counts(cfg) == (4, 8, 16)
