@@ -1,0 +1,1 @@
+"""Small modules with plain arguments, the parts of the networks."""

@@ -1,0 +1,44 @@
+"""From a configuration to a network, and from logits to scores."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from slowfast.config import CfgNode, Registry
+from slowfast.models.flexible import FrameFlexible
+from slowfast.models.r2plus1d import R2Plus1D
+from slowfast.models.slowfast import SlowFast
+from slowfast.models.uniformer import UniFormer
+
+MODELS = Registry("model")
+for _model in (R2Plus1D, SlowFast, UniFormer):
+    MODELS.register()(_model)
+# What MODEL.ARCH may say of each: PySlowFast's configurations name both.
+ARCHS = {"R2Plus1D": ("r2plus1d",), "SlowFast": ("slowfast",), "UniFormer": ("uniformer",)}
+
+
+def build_model(cfg: CfgNode) -> nn.Module:
+    """The network MODEL.MODEL_NAME, made frame-flexible if FFN.ENABLE; maps a clip to logits.
+
+    Raises ValueError for an unknown name, or a MODEL.ARCH of another family.
+    """
+    name, arch = cfg.MODEL.MODEL_NAME, cfg.MODEL.ARCH
+    model = MODELS.get(name)
+    if arch and arch not in ARCHS[name]:
+        raise ValueError(f"MODEL.ARCH={arch!r} is none of {name}: {', '.join(ARCHS[name])}")
+    net = model.from_cfg(cfg)
+    if not cfg.FFN.ENABLE:
+        return net
+    return FrameFlexible(net, cfg.FFN.NUM_FRAMES, tags=cfg.FFN.TAGS or None, alter=cfg.FFN.ALTER)
+
+
+def to_scores(logits: Tensor, act: str = "softmax") -> Tensor:
+    """Scores (B, K) of logits (B, K) or (B, P, K): the activation, then the mean over positions.
+
+    `act` is softmax, sigmoid or none.  Averaging probabilities, not logits, is the published rule.
+    """
+    if act not in ("softmax", "sigmoid", "none"):
+        raise ValueError(f"MODEL.HEAD_ACT={act!r} must be softmax, sigmoid or none")
+    logits = logits.float()
+    scores = {"softmax": logits.softmax(-1), "sigmoid": logits.sigmoid(), "none": logits}[act]
+    return scores.mean(dim=1) if scores.ndim == 3 else scores

@@ -1,0 +1,255 @@
+"""Residual video networks in pieces: stems, blocks, stages, head, initialisation.
+
+A stage holds one or more pathways and maps a list of clips to a list of clips.  Names in checkpoints
+are those of PySlowFast (`s2.pathway0_res0.branch2.a.weight`).
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slowfast.layers.alter import Alter
+from slowfast.layers.conv import Conv3d
+from slowfast.models.flexible import checkpoint
+
+BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+
+
+def conv(
+    dim_in: int,
+    dim_out: int,
+    kernel: tuple[int, int, int],
+    stride: tuple[int, int, int] = (1, 1, 1),
+    dilation: int = 1,
+    groups: int = 1,
+) -> Conv3d:
+    """A bias-free convolution padded so that only strides shrink the clip; `dilation` is spatial."""
+    dilations = (1, dilation, dilation)
+    padding = tuple(k // 2 * d for k, d in zip(kernel, dilations, strict=True))
+    return Conv3d(dim_in, dim_out, kernel, stride, padding, dilations, groups, bias=False)
+
+
+class Stem(nn.Module):
+    """`(B, 3, T, H, W)` to `(B, dim, T, H/4, W/4)`: a kernel x 7 x 7 convolution and a max-pool."""
+
+    def __init__(self, dim: int, temporal_kernel: int):
+        super().__init__()
+        self.conv = conv(3, dim, (temporal_kernel, 7, 7), (1, 2, 2))
+        self.bn = nn.BatchNorm3d(dim)
+        self.relu = nn.ReLU(inplace=True)
+        self.pool_layer = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool_layer(self.relu(self.bn(self.conv(x))))
+
+
+class Bottleneck(nn.Module):
+    """Residual branch T x 1 x 1, 1 x 3 x 3, 1 x 1 x 1.
+
+    The stride is on the middle convolution, or on the first with `stride_1x1`.
+    """
+
+    expansion, last_norm = 4, "c_bn"
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_inner: int,
+        dim_out: int,
+        temporal_kernel: int = 1,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        stride_1x1: bool = False,
+    ):
+        super().__init__()
+        first, second = (stride, 1) if stride_1x1 else (1, stride)
+        self.adaconv = Alter(dim_in)
+        self.a = conv(dim_in, dim_inner, (temporal_kernel, 1, 1), (1, first, first))
+        self.a_bn = nn.BatchNorm3d(dim_inner)
+        self.b = conv(dim_inner, dim_inner, (1, 3, 3), (1, second, second), dilation, groups)
+        self.b_bn = nn.BatchNorm3d(dim_inner)
+        self.c = conv(dim_inner, dim_out, (1, 1, 1))
+        self.c_bn = nn.BatchNorm3d(dim_out)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.a_bn(self.a(x, self.adaconv.scale(self.a.weight))))
+        x = self.relu(self.b_bn(self.b(x)))
+        return self.c_bn(self.c(x))
+
+
+class Basic(nn.Module):
+    """Residual branch T x 3 x 3, 1 x 3 x 3; the stride is on the first."""
+
+    expansion, last_norm = 1, "b_bn"
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_inner: int,
+        dim_out: int,
+        temporal_kernel: int = 1,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+    ):
+        super().__init__()
+        self.adaconv = Alter(dim_in)
+        self.a = conv(dim_in, dim_inner, (temporal_kernel, 3, 3), (1, stride, stride))
+        self.a_bn = nn.BatchNorm3d(dim_inner)
+        self.b = conv(dim_inner, dim_out, (1, 3, 3), dilation=dilation, groups=groups)
+        self.b_bn = nn.BatchNorm3d(dim_out)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.a_bn(self.a(x, self.adaconv.scale(self.a.weight))))
+        return self.b_bn(self.b(x))
+
+
+class ResBlock(nn.Module):
+    """`relu(shortcut(x) + branch2(x))`; the shortcut is a 1x1x1 convolution where shapes change.
+
+    `transform(dim_in, dim_inner, dim_out, temporal_kernel, stride, dilation, groups)` makes branch2.
+    """
+
+    def __init__(
+        self,
+        transform: Callable[..., nn.Module],
+        dim_in: int,
+        dim_inner: int,
+        dim_out: int,
+        temporal_kernel: int = 1,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+    ):
+        super().__init__()
+        if dim_in != dim_out or stride != 1:
+            self.branch1 = conv(dim_in, dim_out, (1, 1, 1), (1, stride, stride))
+            self.branch1_bn = nn.BatchNorm3d(dim_out)
+        else:
+            self.branch1 = None
+        self.branch2 = transform(
+            dim_in, dim_inner, dim_out, temporal_kernel, stride, dilation, groups
+        )
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.branch1 is None else self.branch1_bn(self.branch1(x))
+        return self.relu(self.branch2(x).add_(shortcut))
+
+
+def make_blocks(
+    transform: Callable[..., nn.Module],
+    dims: tuple[int, int, int],
+    temporal_kernels: Sequence[int],
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+) -> list[ResBlock]:
+    """One block per temporal kernel; `dims` are channels in, inside and out, the first one strides."""
+    dim_in, dim_inner, dim_out = dims
+    return [
+        ResBlock(
+            transform,
+            dim_out if i else dim_in,
+            dim_inner,
+            dim_out,
+            kernel,
+            1 if i else stride,
+            dilation,
+            groups,
+        )
+        for i, kernel in enumerate(temporal_kernels)
+    ]
+
+
+class StemStage(nn.Module):
+    """The stem of each pathway: a list of clips in, a list of maps out."""
+
+    def __init__(self, *stems: Stem):
+        super().__init__()
+        for p, stem in enumerate(stems):
+            self.add_module(f"pathway{p}_stem", stem)
+
+    def forward(self, xs: Sequence[Tensor]) -> list[Tensor]:
+        return [self.get_submodule(f"pathway{p}_stem")(x) for p, x in enumerate(xs)]
+
+
+class ResStage(nn.Module):
+    """The residual blocks of one stage, a list of them per pathway: a list of maps in and out."""
+
+    def __init__(self, *pathways: Sequence[ResBlock], act_checkpoint: bool = False):
+        super().__init__()
+        self.num_blocks = [len(blocks) for blocks in pathways]
+        self.act_checkpoint = act_checkpoint
+        for p, blocks in enumerate(pathways):
+            for i, block in enumerate(blocks):
+                self.add_module(f"pathway{p}_res{i}", block)
+
+    def forward(self, xs: Sequence[Tensor]) -> list[Tensor]:
+        return [self._pathway(p, x) for p, x in enumerate(xs)]
+
+    def _pathway(self, p: int, x: Tensor) -> Tensor:
+        for i in range(self.num_blocks[p]):
+            block = self.get_submodule(f"pathway{p}_res{i}")
+            x = checkpoint(block, x) if self.act_checkpoint and self.training else block(x)
+        return x
+
+
+class PathwayHead(nn.Module):
+    """Pools each pathway, concatenates, drops out, classifies: a list of maps to logits.
+
+    `window=None` pools everything: (B, K) for any clip length and crop.  `window=(h, w)` slides over
+    height and width, as the published dense test does (time is still pooled whole): (B, P, K) where
+    it fits P > 1 times, which in training is a ValueError.
+    """
+
+    def __init__(
+        self,
+        dim_in: int,
+        num_classes: int,
+        dropout: float = 0.5,
+        window: tuple[int, int] | None = None,
+    ):
+        super().__init__()
+        self.window = window
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(dim_in, num_classes)
+
+    def forward(self, xs: Sequence[Tensor]) -> Tensor:
+        x = torch.cat([self._pool(x) for x in xs], dim=1)
+        positions = x.shape[2] * x.shape[3]
+        if self.training and positions > 1:
+            raise ValueError(
+                f"head_window={self.window} fits {positions} times on the training crop; "
+                "train on window * 32 pixels, or pool everything with head_window=None"
+            )
+        x = x.flatten(2).squeeze(2) if positions == 1 else x.flatten(2).transpose(1, 2)
+        return self.projection(self.dropout(x))
+
+    def _pool(self, x: Tensor) -> Tensor:
+        if self.window is None:
+            return x.mean((2, 3, 4)).unflatten(1, (-1, 1, 1))
+        height, width = x.shape[3:]
+        if height < self.window[0] or width < self.window[1]:
+            raise ValueError(
+                f"head_window={self.window} is larger than the {height}x{width} map; "
+                "give a crop of at least window * 32 pixels"
+            )
+        return F.avg_pool2d(x.mean(2), self.window, stride=1)
+
+
+def init_weights(net: nn.Module, fc_std: float = 0.01, zero_final_bn: bool = False) -> None:
+    """Initialises `net` as PySlowFast does; with `zero_final_bn` residual blocks start as identity."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=fc_std)
+            nn.init.zeros_(module.bias)
+        elif zero_final_bn and isinstance(module, (Bottleneck, Basic)):
+            nn.init.zeros_(module.get_submodule(module.last_norm).weight)

@@ -1,0 +1,176 @@
+"""SlowFast networks (Feichtenhofer et al. 2019, arXiv:1812.03982)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from slowfast.config import CfgNode
+from slowfast.models.resnet3d import (
+    BLOCKS_PER_STAGE,
+    Basic,
+    Bottleneck,
+    PathwayHead,
+    ResStage,
+    Stem,
+    StemStage,
+    conv,
+    init_weights,
+    make_blocks,
+)
+
+# Temporal kernels of the stem and the four stages, slow and fast pathway.
+TEMPORAL_KERNELS = ((1, 5), (1, 3), (1, 3), (3, 3), (3, 3))
+Pairs = Sequence[Sequence[int]]  # per stage: (slow, fast)
+
+
+def slow_indices(num_frames: int, alpha: int) -> list[int]:
+    """The `ceil(T / alpha)` frames of a T-frame clip that the slow pathway sees.
+
+    Spread from the first to the last and rounded down: T=16, alpha=4 gives 0 5 10 15.
+    """
+    # In float32 like the published rule: exact integers differ from it at some odd lengths.
+    return torch.linspace(0, num_frames - 1, ceil(num_frames / alpha)).long().tolist()
+
+
+class FuseFastToSlow(nn.Module):
+    """The lateral connection: `[slow, fast]` with the fast map, strided in time, appended to slow."""
+
+    def __init__(self, dim_fast: int, ratio: int, kernel: int, alpha: int):
+        super().__init__()
+        self.conv_f2s = conv(dim_fast, dim_fast * ratio, (kernel, 1, 1), (alpha, 1, 1))
+        self.bn = nn.BatchNorm3d(dim_fast * ratio)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, xs: Sequence[Tensor]) -> list[Tensor]:
+        slow, fast = xs
+        return [torch.cat([slow, self.relu(self.bn(self.conv_f2s(fast)))], dim=1), fast]
+
+
+class SlowFast(nn.Module):
+    """A slow pathway on every alpha-th frame and a thin fast one on all, joined after each stage.
+
+    Takes `(B, 3, T, H, W)`, any `T >= 1`, and returns logits `(B, K)`; see `PathwayHead` for
+    `head_window`, with which evaluation on large crops returns `(B, P, K)`.
+
+    `alpha` is fast over slow frames, `beta_inv` slow over fast channels, `fusion_ratio` the width of
+    the lateral connections over their fast stage.  `bottleneck=None` is the usual block of `depth`.
+    Stages take one `(slow, fast)` pair each: `temporal_blocks` is how many blocks keep the stage's
+    temporal kernel, `strides` and `dilations` are spatial.
+    """
+
+    def __init__(
+        self,
+        depth: int = 50,
+        num_classes: int = 400,
+        alpha: int = 4,
+        beta_inv: int = 8,
+        fusion_ratio: int = 2,
+        fusion_kernel: int = 7,
+        width: int = 64,
+        num_groups: int = 1,
+        dropout: float = 0.5,
+        bottleneck: bool | None = None,
+        stride_1x1: bool = False,
+        temporal_blocks: Pairs = ((3, 3), (4, 4), (6, 6), (3, 3)),
+        strides: Pairs = ((1, 1), (2, 2), (2, 2), (2, 2)),
+        dilations: Pairs = ((1, 1), (1, 1), (1, 1), (1, 1)),
+        head_window: tuple[int, int] | None = None,
+        fc_init_std: float = 0.01,
+        zero_init_final_bn: bool = False,
+        act_checkpoint: bool = False,
+    ):
+        super().__init__()
+        _check(depth, alpha, beta_inv, fusion_kernel, width)
+        bottleneck = depth >= 50 if bottleneck is None else bottleneck
+        block = partial(Bottleneck, stride_1x1=stride_1x1) if bottleneck else Basic
+        expansion = Bottleneck.expansion if bottleneck else Basic.expansion
+        self.alpha = alpha
+        fuse = partial(FuseFastToSlow, ratio=fusion_ratio, kernel=fusion_kernel, alpha=alpha)
+
+        self.s1 = StemStage(
+            Stem(width, TEMPORAL_KERNELS[0][0]), Stem(width // beta_inv, TEMPORAL_KERNELS[0][1])
+        )
+        self.s1_fuse = fuse(width // beta_inv)
+        dims_in = width + width // beta_inv * fusion_ratio, width // beta_inv
+        for i, num_blocks in enumerate(BLOCKS_PER_STAGE[depth]):
+            inner = width * num_groups * 2**i
+            dims_out = width * expansion * 2**i, width * expansion * 2**i // beta_inv
+            pathways = [
+                make_blocks(
+                    block,
+                    (dims_in[p], inner // (1, beta_inv)[p], dims_out[p]),
+                    _kernels(TEMPORAL_KERNELS[i + 1][p], temporal_blocks[i][p], num_blocks),
+                    strides[i][p],
+                    dilations[i][p],
+                    num_groups,
+                )
+                for p in range(2)
+            ]
+            self.add_module(f"s{i + 2}", ResStage(*pathways, act_checkpoint=act_checkpoint))
+            if i < 3:
+                self.add_module(f"s{i + 2}_fuse", fuse(dims_out[1]))
+            dims_in = dims_out[0] + dims_out[1] * fusion_ratio, dims_out[1]
+        self.head = PathwayHead(sum(dims_out), num_classes, dropout, head_window)
+        init_weights(self, fc_init_std, zero_init_final_bn)
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> SlowFast:
+        window = cfg.DATA.TRAIN_CROP_SIZE // 32
+        return cls(
+            depth=cfg.RESNET.DEPTH,
+            num_classes=cfg.MODEL.NUM_CLASSES,
+            alpha=cfg.SLOWFAST.ALPHA,
+            beta_inv=cfg.SLOWFAST.BETA_INV,
+            fusion_ratio=cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO,
+            fusion_kernel=cfg.SLOWFAST.FUSION_KERNEL_SZ,
+            width=cfg.RESNET.WIDTH_PER_GROUP,
+            num_groups=cfg.RESNET.NUM_GROUPS,
+            dropout=cfg.MODEL.DROPOUT_RATE,
+            bottleneck=cfg.RESNET.TRANS_FUNC == "bottleneck_transform",
+            stride_1x1=cfg.RESNET.STRIDE_1X1,
+            temporal_blocks=cfg.RESNET.NUM_BLOCK_TEMP_KERNEL,
+            strides=cfg.RESNET.SPATIAL_STRIDES,
+            dilations=cfg.RESNET.SPATIAL_DILATIONS,
+            # The published FFN pools everything, the plain networks slide the training window.
+            head_window=None if cfg.FFN.ENABLE else (window, window),
+            fc_init_std=cfg.MODEL.FC_INIT_STD,
+            zero_init_final_bn=cfg.RESNET.ZERO_INIT_FINAL_BN,
+            act_checkpoint=cfg.MODEL.ACT_CHECKPOINT,
+        )
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.forward_pathways(clip[:, :, slow_indices(clip.shape[2], self.alpha)], clip)
+
+    def forward_pathways(self, slow: Tensor, fast: Tensor) -> Tensor:
+        """Logits from the frames of both pathways, `(B, 3, ceil(T / alpha), H, W)` and `(B, 3, T, H, W)`."""
+        if slow.shape[2] != ceil(fast.shape[2] / self.alpha):
+            raise ValueError(
+                f"{slow.shape[2]} slow frames do not go with {fast.shape[2]} fast ones; "
+                f"alpha={self.alpha} needs {ceil(fast.shape[2] / self.alpha)}"
+            )
+        xs = self.s1_fuse(self.s1([slow, fast]))
+        xs = self.s2_fuse(self.s2(xs))
+        xs = self.s3_fuse(self.s3(xs))
+        xs = self.s4_fuse(self.s4(xs))
+        return self.head(self.s5(xs))
+
+
+def _kernels(kernel: int, num_temporal: int, num_blocks: int) -> list[int]:
+    return [kernel if i < num_temporal else 1 for i in range(num_blocks)]
+
+
+def _check(depth: int, alpha: int, beta_inv: int, fusion_kernel: int, width: int) -> None:
+    if depth not in BLOCKS_PER_STAGE:
+        raise ValueError(f"depth={depth}; SlowFast has {', '.join(map(str, BLOCKS_PER_STAGE))}")
+    if alpha < 1 or beta_inv < 1 or width % beta_inv:
+        raise ValueError(
+            f"alpha={alpha} and beta_inv={beta_inv} must be positive, and beta_inv divide width={width}"
+        )
+    if fusion_kernel % 2 == 0:
+        # An odd kernel padded by its half gives ceil(T / alpha) frames, an even one does not.
+        raise ValueError(f"fusion_kernel={fusion_kernel} must be odd")
