@@ -1,0 +1,120 @@
+"""Training at several frame counts, as in FFN (arXiv:2303.14817, section 3.2) and around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from slowfast.objectives.losses import cross_entropy, distillation_kl
+from slowfast.objectives.term import OBJECTIVES, Term
+
+DISTILL = ("teacher", "mutual", "labels")
+BACKWARD = ("per_rate", "joint")
+
+
+@OBJECTIVES.register("ffn")
+class FrameFlexibleTraining:
+    """Every rate learns the labels, directly or from other rates.
+
+        teacher   CE(z_H, y) + weight * sum over lower r of KL(p_H || p_r)               as in FFN
+        mutual    sum over r of CE(z_r, y) + weight * mean over other s of KL(p_s || p_r)
+        labels    sum over r of CE(z_r, y)
+
+    The first argument of each KL is detached, so the graph separates by rate.  `per_rate` yields
+    one term per rate, highest first, and only one rate's activations are alive; `joint` yields the
+    sum: the same gradient.  `mutual` (arXiv:1706.00384) needs all predictions first, hence `joint`.
+    `temperature` is that of each KL, see `distillation_kl`; `smoothing` that of the labels.
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        temperature: float = 1.0,
+        distill: str = "teacher",
+        backward: str = "per_rate",
+        smoothing: float = 0.0,
+    ) -> None:
+        _check_choice("FFN.DISTILL", distill, DISTILL)
+        _check_choice("FFN.BACKWARD", backward, BACKWARD)
+        if temperature <= 0:
+            raise ValueError(f"FFN.TEMPERATURE={temperature} must be above 0")
+        if distill == "mutual" and backward == "per_rate":
+            raise ValueError(
+                "FFN.DISTILL='mutual' compares the predictions of all rates before any backward "
+                "pass; set FFN.BACKWARD to 'joint'"
+            )
+        self.weight, self.temperature, self.smoothing = weight, temperature, smoothing
+        self.distill, self.backward = distill, backward
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> FrameFlexibleTraining:
+        return cls(
+            weight=cfg.FFN.LAMBDA,
+            temperature=cfg.FFN.TEMPERATURE,
+            distill=cfg.FFN.DISTILL,
+            backward=cfg.FFN.BACKWARD,
+            smoothing=cfg.OBJECTIVE.LABEL_SMOOTHING,
+        )
+
+    def __call__(self, model: nn.Module, batch: Any) -> Iterator[Term]:
+        if len(batch.clips) < 2:
+            raise ValueError(
+                f"the objective 'ffn' takes a clip per frame count, two or more; got "
+                f"{len(batch.clips)}. Set FFN.ENABLE, or OBJECTIVE.NAME to 'classify'"
+            )
+        if self.backward == "joint":
+            yield self._joint(model, batch)
+        else:
+            yield from self._per_rate(model, batch)
+
+    def _per_rate(self, model: nn.Module, batch: Any) -> Iterator[Term]:
+        known: list[Tensor] = []
+        for clip in reversed(batch.clips):
+            term = self._term(clip.shape[2], model(clip), batch.labels, len(known), known)
+            known.extend(term.logits.values())
+            yield term
+            del term  # or its graph would stay alive while the next rate runs
+
+    def _joint(self, model: nn.Module, batch: Any) -> Term:
+        clips = batch.clips[
+            ::-1
+        ]  # highest first as in per_rate, so that dropout draws are the same
+        logits = model(clips)  # one call, so that DistributedDataParallel sees one forward pass
+        known = [z.detach() for z in logits]
+        terms = [
+            self._term(clip.shape[2], z, batch.labels, rank, known)
+            for rank, (clip, z) in enumerate(zip(clips, logits, strict=True))
+        ]
+        return Term(
+            loss=sum(term.loss for term in terms),
+            parts={name: part for term in terms for name, part in term.parts.items()},
+            logits={n: z for term in terms for n, z in term.logits.items()},
+        )
+
+    def _term(
+        self, num_frames: int, logits: Tensor, labels: Tensor, rank: int, known: list[Tensor]
+    ) -> Term:
+        """The loss of the rate `rank` places below the highest, which is first in `known`."""
+        loss, parts = 0.0, {}
+        if rank == 0 or self.distill != "teacher":
+            loss = cross_entropy(logits, labels, self.smoothing)
+            parts[f"ce_{num_frames}"] = loss.detach()
+        peers = self._peers(rank, known)
+        if peers:
+            kl = sum(distillation_kl(logits, peer, self.temperature) for peer in peers) / len(peers)
+            loss = loss + self.weight * kl
+            parts[f"kl_{num_frames}"] = kl.detach()
+        return Term(loss, parts, {num_frames: logits.detach()})
+
+    def _peers(self, rank: int, known: list[Tensor]) -> list[Tensor]:
+        """The predictions which the rate should agree with."""
+        if self.distill == "mutual":
+            return known[:rank] + known[rank + 1 :]
+        return known[:1] if self.distill == "teacher" and rank > 0 else []
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{key}={value!r} must be one of {', '.join(choices)}")
