@@ -1,0 +1,8 @@
+"""Videos of a list as clips at several frame counts: lists, sampling, decoding, crops, loaders."""
+
+from slowfast.datasets.batch import Batch, Failure
+from slowfast.datasets.catalogue import DATASETS, Entry
+from slowfast.datasets.loader import build_loader
+from slowfast.datasets.video import Video, VideoError
+
+__all__ = ["DATASETS", "Batch", "Entry", "Failure", "Video", "VideoError", "build_loader"]

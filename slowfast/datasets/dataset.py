@@ -1,0 +1,126 @@
+"""The one data set class: videos of a list, as clips at every rate from a single decode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+
+import av
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from slowfast.datasets.batch import Failure, Sample
+from slowfast.datasets.lists import Records
+from slowfast.datasets.sampling import Indices, Sampling, union
+from slowfast.datasets.transforms import Crops, Normalize, cut
+from slowfast.datasets.video import Video, VideoError
+
+
+class DecodedVideo:
+    """All frames of a video in memory, read like a `Video`."""
+
+    def __init__(self, video: Video) -> None:
+        self.fps = video.fps
+        self.num_frames = video.num_frames
+        self._frames = video.frames(range(video.num_frames))
+
+    @property
+    def num_bytes(self) -> int:
+        return self._frames.numel()
+
+    def frames(self, indices: Tensor) -> Tensor:
+        return self._frames.index_select(0, indices)
+
+
+class VideoCache:
+    """Decoded videos by index, added until they fill `capacity` bytes and then kept."""
+
+    def __init__(self, capacity: int) -> None:
+        self._free = capacity
+        self._videos: dict[int, DecodedVideo] = {}
+
+    def get(self, index: int) -> DecodedVideo | None:
+        return self._videos.get(index)
+
+    def offer(self, index: int, video: Video) -> Video | DecodedVideo:
+        """`video`, wholly decoded and kept if there is room for it."""
+        if video.num_bytes > self._free:
+            return video
+        decoded = self._videos[index] = DecodedVideo(video)
+        self._free -= decoded.num_bytes
+        return decoded
+
+
+class VideoDataset(Dataset):
+    """Samples of the videos in `records`, by `(epoch, index)` or plain index (epoch 0).
+
+    With `random` every sample has its own random numbers, made from seed, epoch and index alone:
+    the same for any number of worker processes and in any order.  Without it, the fixed views:
+    each clip of `sampling` in each crop of `crops`, clips first.  The union of the frames of all
+    rates and views is decoded once.  A video that cannot be read becomes a Failure, never another.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        sampling: Sampling,
+        crops: Crops,
+        normalize: Normalize,
+        *,
+        random: bool = False,
+        seed: int = 0,
+        short_side: int = 0,
+        cache_bytes: int = 0,
+    ) -> None:
+        self.records = records
+        self.sampling = sampling
+        self.crops = crops
+        self.normalize = normalize
+        self.random = random
+        self.seed = seed
+        self.short_side = short_side
+        self.cache = VideoCache(cache_bytes)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample | Failure:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        path = self.records.path(index)
+        generator = sample_generator(self.seed, epoch, index) if self.random else None
+        try:
+            with self._video(index, path) as video:
+                clips = self.sampling.clips(video.num_frames, video.fps, generator)
+                wanted, positions = union(clips)
+                frames = video.frames(wanted)
+        except (VideoError, av.FFmpegError, OSError) as error:
+            return Failure(index, path, str(error))
+        views = self._views(frames, positions, generator)
+        return Sample(views, self.records.label(index), index, path)
+
+    @contextmanager
+    def _video(self, index: int, path: str) -> Iterator[Video | DecodedVideo]:
+        if decoded := self.cache.get(index):
+            yield decoded
+            return
+        with Video(path, self.short_side) as video:
+            yield self.cache.offer(index, video)
+
+    def _views(
+        self, frames: Tensor, positions: list[Indices], generator: Generator | None
+    ) -> tuple[Tensor, ...]:
+        """A (V, 3, T, H, W) per rate; `positions[clip][rate]` says which of `frames` it takes."""
+        boxes = self.crops.boxes(*frames.shape[1:3], generator)
+        crops = [cut(frames, box, self.crops.size) for box in boxes]
+        return tuple(
+            torch.stack([self.normalize(crop[where]) for where in rate for crop in crops])
+            for rate in zip(*positions, strict=True)
+        )
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> Generator:
+    """The random numbers of one sample in one epoch."""
+    digest = blake2b(f"{seed} {epoch} {index}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest))

@@ -1,0 +1,214 @@
+"""Loaders built from a configuration: shapes, order, failures, the same data for any workers."""
+
+import pickle
+
+import pytest
+import torch
+
+from helpers.videos import write_grey_video
+from slowfast.config import get_cfg
+from slowfast.datasets import DATASETS, Batch, build_loader
+from slowfast.datasets.batch import Collate, Failure, Sample
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Seven videos of 20 to 26 frames in train.csv, three of them in val.csv."""
+    folder = tmp_path_factory.mktemp("videos")
+    for i in range(7):
+        write_grey_video(folder / f"{i}.mp4", 20 + i)
+    (folder / "train.csv").write_text("".join(f"{i}.mp4 {i % 3}\n" for i in range(7)))
+    (folder / "val.csv").write_text("".join(f"{i}.mp4 {i % 3}\n" for i in range(3)))
+    return folder
+
+
+@pytest.fixture
+def cfg(folder):
+    cfg = get_cfg()
+    cfg.MODEL.NUM_CLASSES = 3
+    cfg.FFN.ENABLE = True
+    cfg.FFN.NUM_FRAMES = [2, 4, 8]
+    cfg.DATA.PATH_TO_DATA_DIR = str(folder)
+    cfg.DATA.TRAIN_JITTER_SCALES = [18, 20]
+    cfg.DATA.TRAIN_CROP_SIZE = 16
+    cfg.DATA.TEST_CROP_SIZE = 20
+    cfg.DATA.RANDOM_FLIP = False
+    cfg.DATA_LOADER.NUM_WORKERS = 0
+    cfg.TRAIN.DATASET = cfg.TEST.DATASET = "ssv2"
+    cfg.TRAIN.BATCH_SIZE = 2
+    cfg.TEST.BATCH_SIZE = 2
+    cfg.TEST.NUM_ENSEMBLE_VIEWS = 2
+    cfg.TEST.NUM_SPATIAL_CROPS = 3
+    return cfg
+
+
+def broken_folder(folder, tmp_path, split: str, *broken: int):
+    """A copy of the lists whose videos numbered `broken` are empty files."""
+    lines = []
+    for i, line in enumerate((folder / f"{split}.csv").read_text().splitlines()):
+        name, label = line.split()
+        path = tmp_path / name if i in broken else folder / name
+        (tmp_path / name).touch()
+        lines.append(f"{path} {label}\n")
+    (tmp_path / f"{split}.csv").write_text("".join(lines))
+    return str(tmp_path)
+
+
+def test_a_training_batch_has_one_clip_tensor_per_rate(cfg):
+    batch = next(iter(build_loader(cfg, "train")))
+    assert [tuple(clip.shape) for clip in batch.clips] == [(2, 3, t, 16, 16) for t in (2, 4, 8)]
+    assert len(batch) == 2 and batch.num_views == 1 and batch.failures == ()
+    assert batch.labels.tolist() == [i % 3 for i in batch.index.tolist()]
+
+
+def test_a_plain_network_gets_one_rate(cfg):
+    cfg.FFN.ENABLE, cfg.DATA.NUM_FRAMES = False, 5
+    batch = next(iter(build_loader(cfg, "train")))
+    assert [clip.shape[2] for clip in batch.clips] == [5]
+
+
+def test_training_drops_the_incomplete_batch_and_testing_keeps_it(cfg):
+    assert [len(batch) for batch in build_loader(cfg, "train")] == [2, 2, 2]
+    assert [len(batch) for batch in build_loader(cfg, "val")] == [2, 1]
+    assert [len(batch) for batch in build_loader(cfg, "test")] == [2, 1]
+
+
+def test_validation_is_one_view_in_the_order_of_the_list(cfg):
+    batches = list(build_loader(cfg, "val"))
+    assert torch.cat([batch.index for batch in batches]).tolist() == [0, 1, 2]
+    assert batches[0].clips[0].shape == (2, 3, 2, 20, 20)
+
+
+def test_a_test_batch_holds_all_views_of_each_video_at_any_frame_counts(cfg):
+    cfg.TEST.NUM_FRAMES = [6, 3, 6]
+    batch = next(iter(build_loader(cfg, "test")))
+    assert [tuple(clip.shape) for clip in batch.clips] == [(12, 3, 3, 20, 20), (12, 3, 6, 20, 20)]
+    assert (len(batch), batch.num_views) == (2, 6)
+    assert batch.paths[1].endswith("1.mp4")
+
+
+def test_testing_falls_back_to_the_validation_list(cfg):
+    assert len(build_loader(cfg, "test").dataset.records) == 3
+
+
+def test_epochs_shuffle_and_repeat(cfg):
+    loader = build_loader(cfg, "train")
+
+    def order(epoch: int) -> list[int]:
+        loader.set_epoch(epoch)
+        return torch.cat([batch.index for batch in loader]).tolist()
+
+    assert order(0) != order(1)
+    assert order(1) == order(1)
+
+
+def test_a_sample_is_the_same_for_any_number_of_workers(cfg):
+    def epochs(workers: int) -> list[Batch]:
+        cfg.DATA_LOADER.NUM_WORKERS = workers
+        loader = build_loader(cfg, "train")
+        batches = []
+        for epoch in (0, 1):
+            loader.set_epoch(epoch)
+            batches += list(loader)
+        return batches
+
+    for ours, theirs in zip(epochs(0), epochs(2), strict=True):
+        assert torch.equal(ours.index, theirs.index)
+        assert all(map(torch.equal, ours.clips, theirs.clips))
+
+
+def test_loading_does_not_touch_the_global_random_state(cfg):
+    before = torch.get_rng_state()
+    list(build_loader(cfg, "train"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_failed_video_is_dropped_and_listed(cfg, folder, tmp_path, split):
+    cfg.DATA.PATH_TO_DATA_DIR = broken_folder(folder, tmp_path, "val", 1)
+    first, second = build_loader(cfg, split)
+    assert first.index.tolist() == [0]
+    assert first.clips[0].shape[0] == first.num_views
+    assert [(failure.index, failure.path) for failure in first.failures] == [
+        (1, str(tmp_path / "1.mp4"))
+    ]
+    assert "is empty" in first.failures[0].error
+    assert second.index.tolist() == [2]
+
+
+def test_a_batch_in_which_all_failed_has_no_rows(cfg, folder, tmp_path):
+    cfg.DATA.PATH_TO_DATA_DIR = broken_folder(folder, tmp_path, "val", 0, 1)
+    batch = next(iter(build_loader(cfg, "val")))
+    assert len(batch) == 0 and len(batch.failures) == 2
+    assert [tuple(clip.shape) for clip in batch.clips] == [(0, 3, t, 20, 20) for t in (2, 4, 8)]
+
+
+def test_failures_reach_the_main_process_from_workers(cfg, folder, tmp_path):
+    cfg.DATA.PATH_TO_DATA_DIR = broken_folder(folder, tmp_path, "val", 2)
+    cfg.DATA_LOADER.NUM_WORKERS = 2
+    failures = [failure for batch in build_loader(cfg, "val") for failure in batch.failures]
+    assert [failure.index for failure in failures] == [2]
+
+
+def test_mirroring_is_refused_where_classes_have_a_direction(cfg):
+    cfg.DATA.RANDOM_FLIP = True
+    with pytest.raises(ValueError, match=r"'ssv2', .* set DATA\.RANDOM_FLIP False"):
+        build_loader(cfg, "train")
+    build_loader(cfg, "val")
+
+
+def test_mirroring_is_allowed_elsewhere(cfg):
+    cfg.DATA.RANDOM_FLIP, cfg.TRAIN.DATASET = True, "kinetics"
+    assert build_loader(cfg, "train").dataset.crops.flip
+
+
+def test_the_data_set_chooses_the_sampling_unless_the_key_does(cfg):
+    kinds = {}
+    for name, key in (("kinetics", "auto"), ("ssv2", "auto"), ("ssv2", "dense")):
+        cfg.TRAIN.DATASET, cfg.DATA.SAMPLING = name, key
+        kinds[name, key] = type(build_loader(cfg, "train").dataset.sampling).__name__
+    assert list(kinds.values()) == ["DenseSampling", "SegmentSampling", "DenseSampling"]
+
+
+def test_dense_clips_span_the_highest_trained_count_at_any_tested_one(cfg):
+    cfg.DATA.SAMPLING, cfg.DATA.SAMPLING_RATE, cfg.TEST.NUM_FRAMES = "dense", 4, [3, 16]
+    assert build_loader(cfg, "test").dataset.sampling.span == 8 * 4
+
+
+def test_a_list_shorter_than_a_batch_is_told_with_the_remedy(cfg):
+    cfg.TRAIN.BATCH_SIZE = 8
+    with pytest.raises(ValueError, match=r"7 videos, .* lower TRAIN\.BATCH_SIZE=8 to at most 7"):
+        build_loader(cfg, "train")
+
+
+def test_an_unknown_data_set_names_its_neighbours(cfg):
+    cfg.TRAIN.DATASET = "kinetic"
+    with pytest.raises(ValueError, match="did you mean 'kinetics'"):
+        build_loader(cfg, "train")
+
+
+def test_an_unknown_split_is_refused(cfg):
+    with pytest.raises(ValueError, match="no split 'valid'; choose one of train, val, test"):
+        build_loader(cfg, "valid")
+
+
+def test_the_catalogue_knows_the_published_data_sets():
+    assert {"kinetics", "ssv2", "something", "sth", "motion"} <= set(DATASETS.names)
+    assert not DATASETS.get("kinetics").directional
+    assert DATASETS.get("sth") == ("segment", True)
+
+
+def test_a_batch_moves_its_clips_and_labels():
+    items = [Sample((torch.zeros(1, 3, 2, 4, 4),), 1, 0, "a"), Failure(1, "b", "gone")]
+    batch = Collate((2,), 1, 4)(items)
+    moved = batch.to("meta")
+    assert moved.clips[0].device.type == moved.labels.device.type == "meta"
+    assert (moved.failures, moved.paths) == (batch.failures, ("a",))
+    assert pickle.loads(pickle.dumps(batch)).failures == batch.failures
+
+
+@pytest.mark.gpu
+def test_a_batch_can_be_pinned_and_sent_to_the_gpu(cfg):
+    batch = next(iter(build_loader(cfg, "train"))).pin_memory()
+    assert all(clip.is_pinned() for clip in batch.clips)
+    assert batch.to("cuda", non_blocking=True).clips[0].is_cuda
