@@ -1,0 +1,91 @@
+"""Scores of every video at every frame count of a loader: used while training and for testing."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from slowfast.datasets import Batch, Failure
+from slowfast.engine.meters import Confusion
+from slowfast.models import to_scores
+
+
+class Scored(NamedTuple):
+    """A batch with its scores (B, K) by frame count, views already made one."""
+
+    batch: Batch
+    scores: dict[int, Tensor]
+
+
+@dataclass
+class Evaluation:
+    """What came out at each frame count, and the videos that could not be read."""
+
+    by_frames: dict[int, Confusion] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    videos: int = 0
+
+    @property
+    def coverage(self) -> str:
+        return f"{self.videos - len(self.failures)} of {self.videos} videos read"
+
+
+def join_views(scores: Tensor, num_views: int, method: str) -> Tensor:
+    """Scores (B * V, K) of views as (B, K) of videos: their mean (`sum`) or maximum (`max`)."""
+    by_video = scores.unflatten(0, (-1, num_views))
+    if method == "sum":
+        return by_video.mean(dim=1)
+    if method == "max":
+        return by_video.amax(dim=1)
+    raise ValueError(f"DATA.ENSEMBLE_METHOD={method!r} must be sum or max")
+
+
+def score_batches(
+    model: Callable[..., Tensor],
+    batches: Iterable[Batch],
+    device: torch.device,
+    act: str,
+    ensemble: str,
+) -> Iterator[Scored]:
+    """The batches with their scores.  Switches nothing: the caller puts the model in eval mode."""
+    for batch in batches:
+        batch = batch.to(device)
+        scores = {
+            clip.shape[2]: join_views(to_scores(model(clip), act), batch.num_views, ensemble)
+            for clip in (batch.clips if len(batch) else ())
+        }
+        yield Scored(batch, scores)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    loader: Iterable[Batch],
+    device: torch.device,
+    cfg: CfgNode,
+    on_batch: Callable[[Scored], None] | None = None,
+) -> Evaluation:
+    """Accuracy at every frame count the loader yields.  The model comes back in the mode it had.
+
+    `on_batch` is called with each scored batch.  Videos that cannot be read are listed, never
+    replaced, and count in no accuracy.
+    """
+    was_training = model.training
+    model.eval()
+    result = Evaluation()
+    bar = tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=None)
+    scored_batches = score_batches(model, bar, device, cfg.MODEL.HEAD_ACT, cfg.DATA.ENSEMBLE_METHOD)
+    for scored in scored_batches:
+        result.failures += scored.batch.failures
+        result.videos += len(scored.batch) + len(scored.batch.failures)
+        for num_frames, scores in scored.scores.items():
+            confusion = result.by_frames.setdefault(num_frames, Confusion(cfg.MODEL.NUM_CLASSES))
+            confusion.add(scores, scored.batch.labels)
+        if on_batch is not None:
+            on_batch(scored)
+    model.train(was_training)
+    return result

@@ -1,0 +1,146 @@
+"""Train one network per frame count and one flexible network, test all everywhere, report.
+
+The comparison behind the Temporal Frequency Deviation figure of FFN (arXiv:2303.14817, figure 1),
+for any configuration with FFN.ENABLE: its plain twins differ in nothing but the frame count.
+"""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+from tqdm import tqdm
+
+from slowfast.config import frame_counts
+from slowfast.datasets import build_loader
+from slowfast.engine.test import load_test_weights
+from slowfast.models import build_model
+from slowfast.report import CurvePoint, Dataset, Report, Run, costs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of the study at one seed, in its own folder."""
+
+    name: str
+    cfg: CfgNode
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.cfg.OUTPUT_DIR)
+
+    @property
+    def work(self) -> int:
+        """Frames its training looks at per video, for balance and progress."""
+        return sum(frame_counts(self.cfg)) * self.cfg.SOLVER.MAX_EPOCH
+
+
+def members(cfg: CfgNode, seed: int, folder: Path) -> list[Member]:
+    """The flexible network of `cfg` and a plain twin per trained count, most work first.
+
+    Raises ValueError if `cfg` is not of a flexible network.
+    """
+    if not cfg.FFN.ENABLE:
+        raise ValueError("a study compares a flexible network with plain ones; set FFN.ENABLE True")
+    variants = {"ffn": []} | {
+        f"plain_{t}": ["FFN.ENABLE", False, "DATA.NUM_FRAMES", t] for t in frame_counts(cfg)
+    }
+    found = []
+    for name, overrides in variants.items():
+        one = cfg.clone()
+        one.defrost()
+        one.merge_from_list([*overrides, "RNG_SEED", seed, "OUTPUT_DIR", str(folder / name)])
+        one.freeze()
+        found.append(Member(name, one))
+    return sorted(found, key=lambda member: -member.work)
+
+
+def run_members(todo: Sequence[Member], processes: int) -> None:
+    """Run each member in a process of its own, `processes` at a time, under one progress bar.
+
+    A member whose test.json is there is not run again.  Raises RuntimeError, with the end of its
+    output, if one fails.
+    """
+    todo = [member for member in todo if not (member.folder / "results/test.json").exists()]
+    bar = tqdm(total=sum(m.work for m in todo), desc=f"training {len(todo)} networks", unit="frame")
+    bar.bar_format = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}] {postfix}"
+    with bar, ThreadPoolExecutor(processes) as pool:
+        jobs = [pool.submit(_run_in_process, member) for member in todo]
+        while not all(job.done() for job in jobs):
+            time.sleep(0.5)
+            states = [(member, _epochs_done(member)) for member in todo]
+            bar.n = sum(m.work * done / m.cfg.SOLVER.MAX_EPOCH for m, done in states)
+            bar.set_postfix_str(", ".join(f"{m.folder.name} {done}" for m, done in states if done))
+        for job in jobs:
+            job.result()
+
+
+def _run_in_process(member: Member) -> None:
+    member.folder.mkdir(parents=True, exist_ok=True)
+    config = member.folder / "config.yaml"
+    config.write_text(member.cfg.dump())
+    command = [sys.executable, "-m", "slowfast.engine", "--cfg", str(config)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{member.folder} failed:\n{done.stdout[-2000:]}")
+
+
+def _records(member: Member, kind: str) -> Iterator[dict]:
+    path = member.folder / "metrics.jsonl"
+    for line in path.read_text().splitlines() if path.exists() else ():
+        if (record := json.loads(line))["_type"] == kind:
+            yield record
+
+
+def _epochs_done(member: Member) -> int:
+    return max((record["epoch"] for record in _records(member, "train_epoch")), default=0)
+
+
+def build_report(by_seed: dict[int, list[Member]], title: str, commands: Sequence[str]) -> Report:
+    """The report of finished members, the same ones for every seed; costs are measured here."""
+    first = next(iter(by_seed.values()))
+    cfg = next(member.cfg for member in first if member.cfg.FFN.ENABLE)
+    runs = [_run([members[i] for members in by_seed.values()]) for i in range(len(first))]
+    return Report(
+        title=title,
+        dataset=_dataset(cfg),
+        rates=frame_counts(cfg),
+        tested=tuple(sorted(runs[0].accuracy)),
+        runs=tuple(runs),
+        seeds=tuple(by_seed),
+        commands=tuple(commands),
+        cost_note="One clip at a time on one CPU thread, 32-bit floats.",
+    )
+
+
+def _run(seeds: Sequence[Member]) -> Run:
+    """One network over its seeds; costs from the first."""
+    cfg = seeds[0].cfg
+    model = build_model(cfg)
+    load_test_weights(model, cfg)
+    tested = tuple(cfg.TEST.NUM_FRAMES) or frame_counts(cfg)
+    return Run.from_tests(
+        [member.folder / "results/test.json" for member in seeds],
+        costs=costs(model, tested, cfg.DATA.TEST_CROP_SIZE),
+        curves=[point for member in seeds for point in _curve(member)],
+    )
+
+
+def _curve(member: Member) -> Iterator[CurvePoint]:
+    for record in _records(member, "val_epoch"):
+        for rate in frame_counts(member.cfg):
+            yield CurvePoint(record["epoch"], rate, record[f"top1_{rate}"])
+
+
+def _dataset(cfg: CfgNode) -> Dataset:
+    train, test = build_loader(cfg, "train").dataset, build_loader(cfg, "test").dataset
+    classes = (Path(cfg.DATA.PATH_TO_DATA_DIR) / "classes.txt").read_text().split("\n")[:-1]
+    return Dataset(cfg.TRAIN.DATASET, tuple(classes), len(train), len(test))

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Generate the motion data, train one network per frame count and one flexible, test, report.
+
+    python tools/study.py                      the demo: one seed, a few minutes on two cores
+    python tools/study.py --seeds 0 1 2        the study: mean and spread over seeds
+
+Networks that are finished already are kept, so an interrupted study goes on where it stopped.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from slowfast.config import load_cfg
+from slowfast.datasets.motion import write_motion
+from slowfast.engine.study import build_report, members, run_members
+from slowfast.report import summary_lines, write_report
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cfg", default=str(ROOT / "configs/Motion/R2PLUS1D_FFN.yaml"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--data", default="data/motion", help="folder of the generated videos")
+    parser.add_argument("--runs", default="runs/study", help="folder of the networks")
+    parser.add_argument("--out", default="results", help="folder of the report")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="networks at a time")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of the configuration")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    data = write_motion(args.data)
+    cfg = load_cfg(args.cfg, ["DATA.PATH_TO_DATA_DIR", str(data), *args.overrides])
+    by_seed = {seed: members(cfg, seed, Path(args.runs) / f"seed_{seed}") for seed in args.seeds}
+    run_members([member for one in by_seed.values() for member in one], args.processes)
+    command = shlex.join(["python", *sys.argv])
+    report = build_report(by_seed, "One network, any frame count", [command])
+    paths = write_report(report, Path(args.out))
+    print("\n".join(summary_lines(report)))
+    print(f"report: {paths[0]}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"error: {error}")
