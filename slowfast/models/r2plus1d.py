@@ -26,7 +26,7 @@ class FactoredConv(nn.Module):
 
 
 class FactoredBlock(nn.Module):
-    """Two factored convolutions around which the input is added, through a 1x1x1 one if it changes."""
+    """Two factored convolutions and a shortcut, a 1x1x1 convolution where the shape changes."""
 
     def __init__(self, dim_in: int, dim_out: int, stride: int = 1):
         super().__init__()

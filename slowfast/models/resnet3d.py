@@ -1,7 +1,7 @@
 """Residual video networks in pieces: stems, blocks, stages, head, initialisation.
 
-A stage holds one or more pathways and maps a list of clips to a list of clips.  Names in checkpoints
-are those of PySlowFast (`s2.pathway0_res0.branch2.a.weight`).
+A stage holds one or more pathways and maps a list of clips to a list of clips.  Checkpoint names
+are PySlowFast's (`s2.pathway0_res0.branch2.a.weight`).
 """
 
 from collections.abc import Callable, Sequence
@@ -25,10 +25,17 @@ def conv(
     dilation: int = 1,
     groups: int = 1,
 ) -> Conv3d:
-    """A bias-free convolution padded so that only strides shrink the clip; `dilation` is spatial."""
+    """A bias-free convolution, padded so that only strides shrink; `dilation` is spatial."""
     dilations = (1, dilation, dilation)
     padding = tuple(k // 2 * d for k, d in zip(kernel, dilations, strict=True))
     return Conv3d(dim_in, dim_out, kernel, stride, padding, dilations, groups, bias=False)
+
+
+def altered(layer: Conv3d, alter: Alter, x: Tensor) -> Tensor:
+    """`layer(alter(x))`, by altering the smaller of weight and input."""
+    if x.numel() < layer.weight.numel():
+        return layer(alter(x))
+    return layer(x, alter.scale(layer.weight))
 
 
 class Stem(nn.Module):
@@ -76,7 +83,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.a_bn(self.a(x, self.adaconv.scale(self.a.weight))))
+        x = self.relu(self.a_bn(altered(self.a, self.adaconv, x)))
         x = self.relu(self.b_bn(self.b(x)))
         return self.c_bn(self.c(x))
 
@@ -105,14 +112,14 @@ class Basic(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.a_bn(self.a(x, self.adaconv.scale(self.a.weight))))
+        x = self.relu(self.a_bn(altered(self.a, self.adaconv, x)))
         return self.b_bn(self.b(x))
 
 
 class ResBlock(nn.Module):
     """`relu(shortcut(x) + branch2(x))`; the shortcut is a 1x1x1 convolution where shapes change.
 
-    `transform(dim_in, dim_inner, dim_out, temporal_kernel, stride, dilation, groups)` makes branch2.
+    `transform` makes branch2, from the arguments that follow it.
     """
 
     def __init__(
@@ -150,7 +157,7 @@ def make_blocks(
     dilation: int = 1,
     groups: int = 1,
 ) -> list[ResBlock]:
-    """One block per temporal kernel; `dims` are channels in, inside and out, the first one strides."""
+    """A block per temporal kernel, the first with the stride; `dims` are those in, inside, out."""
     dim_in, dim_inner, dim_out = dims
     return [
         ResBlock(
@@ -203,9 +210,9 @@ class ResStage(nn.Module):
 class PathwayHead(nn.Module):
     """Pools each pathway, concatenates, drops out, classifies: a list of maps to logits.
 
-    `window=None` pools everything: (B, K) for any clip length and crop.  `window=(h, w)` slides over
-    height and width, as the published dense test does (time is still pooled whole): (B, P, K) where
-    it fits P > 1 times, which in training is a ValueError.
+    `window=None` pools everything: (B, K) for any clip length and crop.  `window=(h, w)` slides
+    over height and width, as in the published dense test, and pools time whole: (B, P, K) where it
+    fits P > 1 times, which in training is a ValueError.
     """
 
     def __init__(
@@ -244,7 +251,7 @@ class PathwayHead(nn.Module):
 
 
 def init_weights(net: nn.Module, fc_std: float = 0.01, zero_final_bn: bool = False) -> None:
-    """Initialises `net` as PySlowFast does; with `zero_final_bn` residual blocks start as identity."""
+    """Initialises as PySlowFast does; `zero_final_bn` makes residual blocks start as identity."""
     for module in net.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

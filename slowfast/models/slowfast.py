@@ -28,17 +28,17 @@ TEMPORAL_KERNELS = ((1, 5), (1, 3), (1, 3), (3, 3), (3, 3))
 Pairs = Sequence[Sequence[int]]  # per stage: (slow, fast)
 
 
-def slow_indices(num_frames: int, alpha: int) -> list[int]:
+def slow_indices(num_frames: int, alpha: int) -> Tensor:
     """The `ceil(T / alpha)` frames of a T-frame clip that the slow pathway sees.
 
-    Spread from the first to the last and rounded down: T=16, alpha=4 gives 0 5 10 15.
+    Spread from the first to the last and rounded down: T=16, alpha=4 gives 0 5 10 15.  int64.
     """
-    # In float32 like the published rule: exact integers differ from it at some odd lengths.
-    return torch.linspace(0, num_frames - 1, ceil(num_frames / alpha)).long().tolist()
+    # In float32 on the CPU like the published rule: exact integers differ at some odd lengths.
+    return torch.linspace(0, num_frames - 1, ceil(num_frames / alpha), device="cpu").long()
 
 
 class FuseFastToSlow(nn.Module):
-    """The lateral connection: `[slow, fast]` with the fast map, strided in time, appended to slow."""
+    """The lateral connection: appends the fast map, strided in time, to the slow one."""
 
     def __init__(self, dim_fast: int, ratio: int, kernel: int, alpha: int):
         super().__init__()
@@ -57,10 +57,10 @@ class SlowFast(nn.Module):
     Takes `(B, 3, T, H, W)`, any `T >= 1`, and returns logits `(B, K)`; see `PathwayHead` for
     `head_window`, with which evaluation on large crops returns `(B, P, K)`.
 
-    `alpha` is fast over slow frames, `beta_inv` slow over fast channels, `fusion_ratio` the width of
-    the lateral connections over their fast stage.  `bottleneck=None` is the usual block of `depth`.
-    Stages take one `(slow, fast)` pair each: `temporal_blocks` is how many blocks keep the stage's
-    temporal kernel, `strides` and `dilations` are spatial.
+    `alpha` is fast over slow frames, `beta_inv` slow over fast channels, `fusion_ratio` the width
+    of the lateral connections over their fast stage.  `bottleneck=None` is the usual block of
+    `depth`.  Stages take one `(slow, fast)` pair each: `temporal_blocks` is how many blocks keep
+    the stage's temporal kernel, `strides` and `dilations` are spatial.
     """
 
     def __init__(
@@ -87,23 +87,23 @@ class SlowFast(nn.Module):
         super().__init__()
         _check(depth, alpha, beta_inv, fusion_kernel, width)
         bottleneck = depth >= 50 if bottleneck is None else bottleneck
-        block = partial(Bottleneck, stride_1x1=stride_1x1) if bottleneck else Basic
+        transform = partial(Bottleneck, stride_1x1=stride_1x1) if bottleneck else Basic
         expansion = Bottleneck.expansion if bottleneck else Basic.expansion
-        self.alpha = alpha
         fuse = partial(FuseFastToSlow, ratio=fusion_ratio, kernel=fusion_kernel, alpha=alpha)
+        self.alpha = alpha
 
-        self.s1 = StemStage(
-            Stem(width, TEMPORAL_KERNELS[0][0]), Stem(width // beta_inv, TEMPORAL_KERNELS[0][1])
-        )
-        self.s1_fuse = fuse(width // beta_inv)
-        dims_in = width + width // beta_inv * fusion_ratio, width // beta_inv
+        thin = (1, beta_inv)  # by which each pathway is thinner
+        dims = [width // thin[p] for p in range(2)]
+        self.s1 = StemStage(*(Stem(dims[p], TEMPORAL_KERNELS[0][p]) for p in range(2)))
+        self.s1_fuse = fuse(dims[1])
         for i, num_blocks in enumerate(BLOCKS_PER_STAGE[depth]):
-            inner = width * num_groups * 2**i
-            dims_out = width * expansion * 2**i, width * expansion * 2**i // beta_inv
+            dims_in = dims[0] + dims[1] * fusion_ratio, dims[1]
+            inner = [width * num_groups * 2**i // thin[p] for p in range(2)]
+            dims = [width * expansion * 2**i // thin[p] for p in range(2)]
             pathways = [
                 make_blocks(
-                    block,
-                    (dims_in[p], inner // (1, beta_inv)[p], dims_out[p]),
+                    transform,
+                    (dims_in[p], inner[p], dims[p]),
                     _kernels(TEMPORAL_KERNELS[i + 1][p], temporal_blocks[i][p], num_blocks),
                     strides[i][p],
                     dilations[i][p],
@@ -113,9 +113,8 @@ class SlowFast(nn.Module):
             ]
             self.add_module(f"s{i + 2}", ResStage(*pathways, act_checkpoint=act_checkpoint))
             if i < 3:
-                self.add_module(f"s{i + 2}_fuse", fuse(dims_out[1]))
-            dims_in = dims_out[0] + dims_out[1] * fusion_ratio, dims_out[1]
-        self.head = PathwayHead(sum(dims_out), num_classes, dropout, head_window)
+                self.add_module(f"s{i + 2}_fuse", fuse(dims[1]))
+        self.head = PathwayHead(sum(dims), num_classes, dropout, head_window)
         init_weights(self, fc_init_std, zero_init_final_bn)
 
     @classmethod
@@ -144,10 +143,11 @@ class SlowFast(nn.Module):
         )
 
     def forward(self, clip: Tensor) -> Tensor:
-        return self.forward_pathways(clip[:, :, slow_indices(clip.shape[2], self.alpha)], clip)
+        slow = slow_indices(clip.shape[2], self.alpha).to(clip.device)
+        return self.forward_pathways(clip.index_select(2, slow), clip)
 
     def forward_pathways(self, slow: Tensor, fast: Tensor) -> Tensor:
-        """Logits from the frames of both pathways, `(B, 3, ceil(T / alpha), H, W)` and `(B, 3, T, H, W)`."""
+        """Logits from the frames of both pathways, `(B, 3, ceil(T / alpha), H, W)` and all `T`."""
         if slow.shape[2] != ceil(fast.shape[2] / self.alpha):
             raise ValueError(
                 f"{slow.shape[2]} slow frames do not go with {fast.shape[2]} fast ones; "
@@ -169,7 +169,8 @@ def _check(depth: int, alpha: int, beta_inv: int, fusion_kernel: int, width: int
         raise ValueError(f"depth={depth}; SlowFast has {', '.join(map(str, BLOCKS_PER_STAGE))}")
     if alpha < 1 or beta_inv < 1 or width % beta_inv:
         raise ValueError(
-            f"alpha={alpha} and beta_inv={beta_inv} must be positive, and beta_inv divide width={width}"
+            f"alpha={alpha} and beta_inv={beta_inv} must be positive and beta_inv divide "
+            f"width={width}"
         )
     if fusion_kernel % 2 == 0:
         # An odd kernel padded by its half gives ceil(T / alpha) frames, an even one does not.

@@ -1,4 +1,4 @@
-"""UniFormer (Li et al. 2022, arXiv:2201.04676): convolution in shallow stages, attention in deep."""
+"""UniFormer (Li et al. 2022, arXiv:2201.04676): convolutions at first, attention deeper down."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PatchEmbed(nn.Module):
 
 
 class CBlock(nn.Module):
-    """Local relations: depthwise position encoding, 5x5x5 aggregation and an MLP, all convolutions."""
+    """Local relations: position encoding, 5x5x5 aggregation and an MLP, all as convolutions."""
 
     def __init__(self, dim: int, hidden: int, dropout: float, drop_path: float):
         super().__init__()

@@ -1,0 +1,112 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from slowfast.layers.conv import Conv3d, plain_convolutions
+
+CASES = {
+    "pointwise": dict(kernel_size=1),
+    "pointwise with stride": dict(kernel_size=1, stride=(1, 2, 2)),
+    "pointwise with padding": dict(kernel_size=1, padding=(0, 1, 1)),
+    "spatial": dict(kernel_size=(1, 3, 3), padding=(0, 1, 1)),
+    "spatial with stride and dilation": dict(
+        kernel_size=(1, 3, 3), stride=(1, 2, 2), padding=(0, 2, 2), dilation=(1, 2, 2)
+    ),
+    "spatial in groups": dict(kernel_size=(1, 3, 3), padding=(0, 1, 1), groups=2),
+    "patches": dict(kernel_size=(1, 2, 2), stride=(1, 2, 2)),
+    "temporal": dict(kernel_size=(3, 1, 1), padding=(1, 0, 0)),
+    "temporal without bias": dict(kernel_size=(5, 1, 1), padding=(2, 0, 0), bias=False),
+    "temporal with dilation": dict(kernel_size=(3, 1, 1), padding=(2, 0, 0), dilation=(2, 1, 1)),
+    "temporal without padding": dict(kernel_size=(3, 1, 1)),
+    "temporal with stride": dict(kernel_size=(7, 1, 1), stride=(4, 1, 1), padding=(3, 0, 0)),
+    "temporal in groups": dict(kernel_size=(3, 1, 1), padding=(1, 0, 0), groups=2),
+    "depthwise": dict(kernel_size=3, padding=1, groups=4),
+    "depthwise, 5 frames": dict(kernel_size=5, padding=2, groups=4),
+    "depthwise, wider out": dict(kernel_size=3, padding=1, groups=4, out_channels=8),
+    "depthwise with stride": dict(kernel_size=3, stride=2, padding=1, groups=4),
+    "dense, keeping the length": dict(kernel_size=(9, 3, 3), padding=(4, 1, 1)),
+    "dense": dict(kernel_size=(3, 4, 4), stride=(2, 4, 4), padding=(1, 0, 0)),
+    "circular": dict(kernel_size=(3, 1, 1), padding=(1, 0, 0), padding_mode="circular"),
+}
+
+
+def pair(case: str) -> tuple[Conv3d, nn.Conv3d]:
+    """The layer and PyTorch's, with the same weights, in float64."""
+    arguments = {"in_channels": 4, "out_channels": 4} | CASES[case]
+    ours, theirs = Conv3d(**arguments).double(), nn.Conv3d(**arguments).double()
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+@pytest.mark.parametrize("num_frames", [5, 8])
+@pytest.mark.parametrize("case", CASES)
+def test_outputs_and_gradients_are_those_of_conv3d(case, num_frames):
+    ours, theirs = pair(case)
+    results = []
+    for layer in (ours, theirs):
+        torch.manual_seed(0)
+        x = torch.randn(2, 4, num_frames, 8, 9, dtype=torch.float64, requires_grad=True)
+        y = layer(x)
+        (y * torch.randn(y.shape, dtype=torch.float64)).sum().backward()
+        results.append([y, x.grad, *(p.grad for p in layer.parameters())])
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", ["pointwise", "temporal", "depthwise, 5 frames", "dense"])
+def test_a_single_frame_is_enough(case):
+    ours, theirs = pair(case)
+    x = torch.randn(1, 4, 1, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize(("num_videos", "size"), [(1, 3), (1, 30), (20, 10)])
+@pytest.mark.parametrize("case", ["pointwise", "temporal"])
+def test_products_agree_for_few_positions_few_frames_and_many(case, num_videos, size):
+    ours, theirs = pair(case)
+    x = torch.randn(num_videos, 4, 3, size, size, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("case", ["spatial", "temporal", "depthwise"])
+def test_no_video_gives_no_output(case):
+    ours, theirs = pair(case)
+    x = torch.zeros(0, 4, 5, 8, 8, dtype=torch.float64)
+    assert ours(x).shape == theirs(x).shape
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_another_weight_may_stand_in_for_the_layers_own(case):
+    ours, theirs = pair(case)
+    weight = torch.randn_like(ours.weight)
+    theirs.weight.data.copy_(weight)
+    x = torch.randn(1, 4, 6, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(ours(x, weight), theirs(x))
+
+
+def test_short_clips_in_bfloat16_have_finite_gradients():
+    """PyTorch's own conv3d reads uninitialised memory there; NaN stands for what it may find."""
+    layer = Conv3d(16, 16, 3, padding=1)
+    for _ in range(20):
+        with torch.autocast("cpu", torch.bfloat16):
+            y = layer(torch.randn(2, 16, 2, 2, 2))
+        garbage = [torch.full((size,), torch.nan) for size in (1000, 5000, 20000, 100000)]
+        del garbage
+        y.float().sum().backward()
+    assert layer.weight.grad.isfinite().all()
+
+
+def test_weights_keep_their_place_in_memory_when_copied_and_loaded():
+    layer = Conv3d(4, 6, (3, 1, 1))
+    again = copy.deepcopy(layer)
+    again.load_state_dict(layer.state_dict())
+    assert again.weight.stride() == layer.weight.stride() != torch.empty(6, 4, 3, 1, 1).stride()
+
+
+def test_the_baseline_is_conv3d_and_ends_with_its_block():
+    ours, theirs = pair("temporal")
+    x = torch.randn(1, 4, 5, 8, 8, dtype=torch.float64)
+    with plain_convolutions():
+        assert torch.equal(ours(x), theirs(x)) and ours(x).is_contiguous()
+    assert ours(x).is_contiguous(memory_format=torch.channels_last_3d)
