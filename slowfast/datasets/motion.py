@@ -80,7 +80,7 @@ def render(motion: str, rng: Generator) -> np.ndarray:
     u = np.linspace(0, 1, num_frames)
     offset, growth = MOTIONS[motion](u, rng)
     centre = np.array([WIDTH, HEIGHT]) / 2 + rng.uniform(-1, 1, 2) * (14, 10)
-    path = centre + offset * rng.uniform(11, 17)
+    path = centre + offset * np.exp(rng.uniform(np.log(5), np.log(18)))  # slow and fast alike
     radius = rng.uniform(6, 10) * np.exp(growth)
     colour = rng.uniform(160, 255, 3)
 
@@ -151,8 +151,8 @@ def _write_video(folder: Path, seed: int, split: str, index: int) -> str:
 
 def write_motion(
     folder: str | Path,
-    train_videos: int = 704,
-    val_videos: int = 320,
+    train_videos: int = 800,
+    val_videos: int = 480,
     seed: int = 0,
     workers: int | None = None,
 ) -> Path:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
@@ -21,7 +22,7 @@ from slowfast.config import frame_counts
 from slowfast.datasets import build_loader
 from slowfast.engine.test import load_test_weights
 from slowfast.models import build_model
-from slowfast.report import CurvePoint, Dataset, Report, Run, costs
+from slowfast.report import Cost, CurvePoint, Dataset, Report, Run, costs
 
 logger = logging.getLogger(__name__)
 
@@ -106,32 +107,35 @@ def _epochs_done(member: Member) -> int:
 
 def build_report(by_seed: dict[int, list[Member]], title: str, commands: Sequence[str]) -> Report:
     """The report of finished members, the same ones for every seed; costs are measured here."""
-    first = next(iter(by_seed.values()))
-    cfg = next(member.cfg for member in first if member.cfg.FFN.ENABLE)
-    runs = [_run([members[i] for members in by_seed.values()]) for i in range(len(first))]
+    first, *_ = by_seed.values()
+    ffn, high = first[:2]
+    # Plain twins are the same network at run time: what one costs, all cost.
+    measured = {member.cfg.FFN.ENABLE: _costs(member) for member in (ffn, high)}
+    runs = tuple(
+        Run.from_tests(
+            [member.folder / "results/test.json" for member in seeds],
+            costs=measured[seeds[0].cfg.FFN.ENABLE],
+            curves=[point for member in seeds for point in _curve(member)],
+        )
+        for seeds in zip(*by_seed.values(), strict=True)
+    )
     return Report(
         title=title,
-        dataset=_dataset(cfg),
-        rates=frame_counts(cfg),
-        tested=tuple(sorted(runs[0].accuracy)),
-        runs=tuple(runs),
+        dataset=_dataset(ffn.cfg),
+        rates=frame_counts(ffn.cfg),
+        tested=tuple(runs[0].accuracy),
+        runs=runs,
         seeds=tuple(by_seed),
         commands=tuple(commands),
-        cost_note="One clip at a time on one CPU thread, 32-bit floats.",
+        cost_note=f"One clip at a time, 32-bit floats, CPU threads: {torch.get_num_threads()}.",
     )
 
 
-def _run(seeds: Sequence[Member]) -> Run:
-    """One network over its seeds; costs from the first."""
-    cfg = seeds[0].cfg
-    model = build_model(cfg)
-    load_test_weights(model, cfg)
-    tested = tuple(cfg.TEST.NUM_FRAMES) or frame_counts(cfg)
-    return Run.from_tests(
-        [member.folder / "results/test.json" for member in seeds],
-        costs=costs(model, tested, cfg.DATA.TEST_CROP_SIZE),
-        curves=[point for member in seeds for point in _curve(member)],
-    )
+def _costs(member: Member) -> dict[int, Cost]:
+    model = build_model(member.cfg)
+    load_test_weights(model, member.cfg)
+    tested = member.cfg.TEST.NUM_FRAMES or frame_counts(member.cfg)
+    return costs(model, tested, member.cfg.DATA.TEST_CROP_SIZE)
 
 
 def _curve(member: Member) -> Iterator[CurvePoint]:

@@ -145,9 +145,9 @@ def _draw_gap(axes: Axes, report: Report, x: float) -> None:
     axes.annotate(
         f"{bottom - top:.1f}\npoints".replace("-", "\u2212"),
         (x, (top + bottom) / 2),
-        (-7, 0),
+        (7, 0),
         textcoords="offset points",
-        ha="right",
+        ha="left",
         va="center",
         fontweight="bold",
     )

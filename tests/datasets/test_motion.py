@@ -47,12 +47,14 @@ def test_another_data_set_is_not_overwritten(motion):
 @pytest.mark.parametrize(
     ("name", "axis", "sign"), [("right", 0, 1), ("left", 0, -1), ("down", 1, 1), ("up", 1, -1)]
 )
-def test_the_rendered_disk_moves_as_its_class_says(name, axis, sign):
+def test_the_rendered_disk_moves_as_its_class_says(name, axis, sign, monkeypatch):
+    elsewhere = lambda count, rng: (np.full((count, 2), -99.0), 1.0, np.zeros(3))  # noqa: E731
+    monkeypatch.setattr("slowfast.datasets.motion._distractor", elsewhere)
     for seed in range(3):
         path = centroid(render(name, np.random.default_rng(seed)))
         travelled = sign * (path[-1] - path[0])
         assert travelled[axis] > 8
-        assert abs(travelled[1 - axis]) < travelled[axis] / 2
+        assert abs(travelled[1 - axis]) < 2
 
 
 @pytest.mark.parametrize("name", MOTIONS)
