@@ -15,7 +15,6 @@ setup(
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.10",
         "PyYAML>=6.0",
-        "simplejson>=3.19",
         "av>=14",
         "safetensors>=0.4",
         "tqdm>=4.66",

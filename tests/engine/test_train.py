@@ -124,3 +124,34 @@ def test_mixed_precision_trains_on_the_cpu(motion, tmp_path):
     train(tiny_cfg(motion, tmp_path, "TRAIN.MIXED_PRECISION", True, "SOLVER.MAX_EPOCH", 1))
     (record,) = records(tmp_path, "train_epoch")
     assert record["loss"] > 0
+
+
+def test_tensorboard_scalars_are_written_where_asked(motion, tmp_path):
+    train(tiny_cfg(motion, tmp_path, "TENSORBOARD.ENABLE", True, "SOLVER.MAX_EPOCH", 1))
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert b"Val/top1_2" in events.read_bytes()
+
+
+def test_fine_tuning_starts_from_the_weights_and_not_from_the_epoch(finished, motion, tmp_path):
+    source = finished[0] / "checkpoints/checkpoint_epoch_00002.pyth"
+    training = Training.from_cfg(
+        tiny_cfg(motion, tmp_path, "TRAIN.CHECKPOINT_FILE_PATH", str(source))
+    )
+    assert training.epoch == 0
+    expected = read(source)["model_state"]
+    assert all(torch.equal(v, expected[k]) for k, v in training.model.state_dict().items())
+
+
+def test_another_number_of_classes_needs_an_explicit_new_head(finished, motion, tmp_path):
+    source = str(finished[0] / "checkpoints/best.pyth")
+    options = ["TRAIN.CHECKPOINT_FILE_PATH", source, "MODEL.NUM_CLASSES", 20]
+    with pytest.raises(ValueError, match="TRAIN.CHECKPOINT_NEW_HEAD|new_head"):
+        Training.from_cfg(tiny_cfg(motion, tmp_path, *options))
+    Training.from_cfg(tiny_cfg(motion, tmp_path, *options, "TRAIN.CHECKPOINT_NEW_HEAD", True))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_mixed_precision_trains_and_tests_on_the_gpu(motion, tmp_path, dtype):
+    options = ["NUM_GPUS", 1, "TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", dtype]
+    assert run(tiny_cfg(motion, tmp_path, *options))["coverage"]["read"] == 16
