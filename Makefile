@@ -17,10 +17,10 @@ help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(STAMP)  ## generate videos, train, test and write results/report.html
-	$(BIN)/python tools/study.py $(ARGS)
+	$(BIN)/python tools/study.py --command 'make demo' $(ARGS)
 
 study: $(STAMP)  ## the demo over three seeds (longer)
-	$(BIN)/python tools/study.py --seeds 0 1 2 --out results/study $(ARGS)
+	$(BIN)/python tools/study.py --seeds 0 1 2 --out results/study --command 'make study' $(ARGS)
 
 test: $(STAMP)  ## the default tests; ARGS="-m slow" or ARGS="-m gpu" runs the others
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(ARGS)

@@ -16,7 +16,7 @@ from pathlib import Path
 from slowfast.config import load_cfg
 from slowfast.datasets.motion import write_motion
 from slowfast.engine.study import build_report, members, run_members
-from slowfast.report import summary_lines, write_report
+from slowfast.report import publish, summary_lines, write_report
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,7 +30,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data", default="data/motion", help="folder of the generated videos")
     parser.add_argument("--runs", default="runs/study", help="folder of the networks")
     parser.add_argument("--out", default="results", help="folder of the report")
+    parser.add_argument("--command", default=shlex.join(["python", *sys.argv]), help="to report")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="networks at a time")
+    parser.add_argument(
+        "--publish", nargs=2, metavar=("README", "MARKER"), help="put the results into a README"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of the configuration")
     return parser.parse_args()
 
@@ -41,9 +45,11 @@ def main() -> None:
     cfg = load_cfg(args.cfg, ["DATA.PATH_TO_DATA_DIR", str(data), *args.overrides])
     by_seed = {seed: members(cfg, seed, Path(args.runs) / f"seed_{seed}") for seed in args.seeds}
     run_members([member for one in by_seed.values() for member in one], args.processes)
-    command = shlex.join(["python", *sys.argv])
-    report = build_report(by_seed, "One network, any frame count", [command])
+    report = build_report(by_seed, "One network, any frame count", [args.command])
     paths = write_report(report, Path(args.out))
+    if args.publish:
+        readme, marker = args.publish
+        publish(report, Path(readme), marker, Path(args.out), ROOT / "projects/ffn/figures")
     print("\n".join(summary_lines(report)))
     print(f"report: {paths[0]}")
 

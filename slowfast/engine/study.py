@@ -67,9 +67,11 @@ def members(cfg: CfgNode, seed: int, folder: Path) -> list[Member]:
 def run_members(todo: Sequence[Member], processes: int) -> None:
     """Run each member in a process of its own, `processes` at a time, under one progress bar.
 
-    A member whose test.json is there is not run again.  Raises RuntimeError, with the end of its
-    output, if one fails.
+    A member whose test.json is there is not run again.  Raises ValueError if a folder holds a run
+    of another configuration and RuntimeError, with the end of its output, if a run fails.
     """
+    for member in todo:
+        _check_same_configuration(member)
     todo = [member for member in todo if not (member.folder / "results/test.json").exists()]
     bar = tqdm(total=sum(m.work for m in todo), desc=f"training {len(todo)} networks", unit="frame")
     bar.bar_format = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}] {postfix}"
@@ -82,6 +84,14 @@ def run_members(todo: Sequence[Member], processes: int) -> None:
             bar.set_postfix_str(", ".join(f"{m.folder.name} {done}" for m, done in states if done))
         for job in jobs:
             job.result()
+
+
+def _check_same_configuration(member: Member) -> None:
+    kept = member.folder / "config.yaml"
+    if kept.exists() and kept.read_text() != member.cfg.dump():
+        raise ValueError(
+            f"{member.folder} holds a run of another configuration; remove it or use another folder"
+        )
 
 
 def _run_in_process(member: Member) -> None:

@@ -3,6 +3,7 @@
 from slowfast.report.build import summary_lines, write_report
 from slowfast.report.claims import Claim, claims
 from slowfast.report.cost import costs, gflops, latency_ms, parameters, peak_mb
+from slowfast.report.publish import publish
 from slowfast.report.results import Cost, Coverage, CurvePoint, Dataset, Report, Run
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "latency_ms",
     "parameters",
     "peak_mb",
+    "publish",
     "summary_lines",
     "write_report",
 ]

@@ -54,3 +54,11 @@ def test_a_network_that_fails_shows_its_own_error(motion, tmp_path):
     cfg = tiny_cfg(motion, tmp_path, "TRAIN.DATASET", "nonsense")
     with pytest.raises(RuntimeError, match="no data set 'nonsense'"):
         run_members(members(cfg, 0, tmp_path)[:1], processes=1)
+
+
+def test_a_folder_of_another_configuration_is_refused(study, motion):
+    changed = study[0].cfg.clone()
+    changed.defrost()
+    changed.SOLVER.BASE_LR = 0.2
+    with pytest.raises(ValueError, match="another configuration"):
+        run_members([type(study[0])(study[0].name, changed)], processes=1)

@@ -1,0 +1,47 @@
+"""Puts the numbers and the figure of a report into a README, so that nobody types them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from slowfast.report.build import summary, summary_lines
+from slowfast.report.claims import claims
+from slowfast.report.results import Report
+from slowfast.report.tables import main_table, matrix_table, to_markdown
+
+
+def publish(report: Report, readme: Path, marker: str, written: Path, figures: Path) -> None:
+    """Replace what stands between `<!-- marker -->` and `<!-- /marker -->` in `readme`.
+
+    By the report's main figure, copied from `written` (where `write_report` wrote) to `figures` as
+    `marker.png`, its summary, tables and claims.  Raises ValueError if `readme` lacks the markers.
+    """
+    text = readme.read_text("utf-8")
+    start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    if start not in text or end not in text:
+        raise ValueError(f"{readme} has no lines {start} and {end} to write between")
+    figures.mkdir(parents=True, exist_ok=True)
+    picture = figures / f"{marker}.png"
+    shutil.copy(written / "figures/frames.png", picture)
+    block = "\n\n".join([start, _results(report, os.path.relpath(picture, readme.parent)), end])
+    pattern = re.escape(start) + ".*?" + re.escape(end)
+    readme.write_text(re.sub(pattern, lambda _: block, text, flags=re.S), "utf-8")
+
+
+def _results(report: Report, picture: str) -> str:
+    lines = summary_lines(report)[-len(claims(report)) :]
+    return "\n\n".join(
+        [
+            f"![Top-1 accuracy over test frames]({picture})",
+            summary(report),
+            to_markdown(main_table(report)).strip(),
+            to_markdown(matrix_table(report)).strip(),
+            "\n".join(f"- {line}" for line in lines),
+            f"Data: {report.dataset.train_videos} training and {report.dataset.val_videos} "
+            f"validation videos, {len(report.dataset.classes)} classes; seeds "
+            f"{', '.join(map(str, report.seeds))}. Made by `{'`, `'.join(report.commands)}`.",
+        ]
+    )
