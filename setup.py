@@ -8,7 +8,7 @@ setup(
     description="Video networks that keep their accuracy at any frame count",
     license="Apache-2.0",
     packages=find_packages(include=["slowfast", "slowfast.*"]),
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     install_requires=[
         "torch==2.13.0",
         "numpy>=1.26",

@@ -5,8 +5,8 @@
     python tools/benchmark.py memory     peak above the level before the step, each in a new process
 
 The ways: `high` trains the highest rate alone; `per_rate` is FFN as this project runs it; `joint`
-is FFN with one backward pass for all rates; `baseline` is `joint` with plain conv3d everywhere, as
-the originals compute it.
+is FFN with one backward pass for all rates; `baseline` is `joint` as the originals compute it, with
+conv3d everywhere and each gain a depthwise convolution with a residual.
 """
 
 import argparse
@@ -16,16 +16,19 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from slowfast.datasets.batch import Batch
+from slowfast.layers.alter import Gain
 from slowfast.layers.conv import plain_convolutions
-from slowfast.models import FrameFlexible, SlowFast, UniFormer
+from slowfast.models import FrameFlexible, SlowFast, UniFormer, resnet3d
 from slowfast.objectives import Classify, FrameFlexibleTraining
 
 NETWORKS = {  # the published FFN networks and frame counts
@@ -34,6 +37,24 @@ NETWORKS = {  # the published FFN networks and frame counts
 }
 WAYS = ("high", "per_rate", "joint", "baseline")
 MIB = 2**20
+
+
+@contextmanager
+def as_the_originals() -> Iterator[None]:
+    """Inside, convolutions run as conv3d and gains as depthwise convolutions that are added."""
+
+    def depthwise(gain, x):
+        return x + F.conv3d(x, gain.weight, groups=len(gain.weight))
+
+    def unfolded(layer, alter, x):
+        return layer(alter(x))
+
+    with (
+        plain_convolutions(),
+        patch.object(Gain, "forward", depthwise),
+        patch.object(resnet3d, "altered", unfolded),
+    ):
+        yield
 
 
 class Trainer:
@@ -56,7 +77,7 @@ class Trainer:
             batch, objective = Batch(batch.clips[-1:], batch.labels, batch.index), Classify()
         elif way == "per_rate":
             objective = FrameFlexibleTraining(backward="per_rate")
-        with plain_convolutions() if way == "baseline" else nullcontext():
+        with as_the_originals() if way == "baseline" else nullcontext():
             self.optimizer.zero_grad(set_to_none=False)
             for term in objective(self.model, batch):
                 term.loss.backward()

@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 import torch
 
-from slowfast.models import R2Plus1D
+from slowfast.models import FrameFlexible, R2Plus1D, SlowFast, UniFormer
 from tools import benchmark
 
 
@@ -38,3 +38,15 @@ def test_every_way_gives_a_gradient_to_the_shared_layers(tiny, way):
     trainer = benchmark.Trainer("tiny", batch=2, size=16, device="cpu")
     trainer.step(way)
     assert trainer.model.net.projection.weight.grad.norm() > 0
+
+
+@pytest.mark.parametrize(
+    "net", [SlowFast(depth=18, width=16, num_classes=3), UniFormer(3, depth=[1, 1, 1, 1])]
+)
+def test_the_baseline_computes_the_same_logits(net):
+    model = FrameFlexible(net, num_frames=(2, 4)).eval()
+    clip = torch.randn(1, 3, 4, 32, 32)
+    with torch.inference_mode():
+        expected = model(clip)
+        with benchmark.as_the_originals():
+            assert torch.allclose(model(clip), expected, atol=1e-5)
