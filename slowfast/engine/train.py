@@ -140,7 +140,7 @@ def train(cfg: CfgNode) -> nn.Module:
     """Train as `cfg` says, resuming from OUTPUT_DIR if TRAIN.AUTO_RESUME; the trained network.
 
     Writes metrics.jsonl and checkpoints below OUTPUT_DIR.  Raises ValueError for unusable data,
-    weights or settings and FloatingPointError for a loss that is not finite.
+    weights or settings, and FloatingPointError for a loss that is not finite.
     """
     training = Training.from_cfg(cfg)
     if cfg.TRAIN.AUTO_RESUME:
@@ -189,6 +189,8 @@ def train_epoch(training: Training, loader: Iterable[Batch], metrics: Metrics) -
             bar.set_postfix_str(
                 f"loss {values['loss']:.3f}, data_wait {clock.data_wait} %, all epochs in {eta}"
             )
+    if not averages.means():
+        raise ValueError(f"none of the training videos could be read; first: {failures[0].error}")
     training.epoch += 1
     summary = _rounded(averages.means()) | {"data_wait": clock.data_wait}
     logger.info("epoch %d: %s", training.epoch, _text(summary))

@@ -106,6 +106,17 @@ def test_a_broken_video_is_named_counted_and_never_replaced(motion, tmp_path, ca
     assert "broken.mp4" in (tmp_path / "run/results/failures.csv").read_text()
 
 
+def test_training_without_a_single_readable_video_is_an_error(tmp_path):
+    lines = []
+    for k in range(8):
+        (tmp_path / f"{k}.mp4").write_bytes(b"not a video")
+        lines.append(f"{k}.mp4 {k}")
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "val.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match="none of the training videos could be read; first: .*mp4"):
+        train(tiny_cfg(tmp_path, tmp_path / "run"))
+
+
 def test_a_loss_that_is_not_finite_stops_and_names_the_videos(motion, tmp_path):
     cfg = tiny_cfg(motion, tmp_path, "SOLVER.BASE_LR", 1e30, "SOLVER.WARMUP_START_LR", 1e30)
     with pytest.raises(FloatingPointError, match=r"train/\d+.mp4"):
