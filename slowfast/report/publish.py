@@ -7,8 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from slowfast.report.build import summary, summary_lines
-from slowfast.report.claims import claims
+from slowfast.report.build import summary
 from slowfast.report.results import Report
 from slowfast.report.tables import main_table, matrix_table, to_markdown
 
@@ -17,7 +16,7 @@ def publish(report: Report, readme: Path, marker: str, written: Path, figures: P
     """Replace what stands between `<!-- marker -->` and `<!-- /marker -->` in `readme`.
 
     By the report's main figure, copied from `written` (where `write_report` wrote) to `figures` as
-    `marker.png`, its summary, tables and claims.  Raises ValueError if `readme` lacks the markers.
+    `marker.png`, its summary and tables.  Raises ValueError if `readme` lacks the markers.
     """
     text = readme.read_text("utf-8")
     start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
@@ -32,14 +31,12 @@ def publish(report: Report, readme: Path, marker: str, written: Path, figures: P
 
 
 def _results(report: Report, picture: str) -> str:
-    lines = summary_lines(report)[-len(claims(report)) :]
     return "\n\n".join(
         [
             f"![Top-1 accuracy over test frames]({picture})",
             summary(report),
             to_markdown(main_table(report)).strip(),
             to_markdown(matrix_table(report)).strip(),
-            "\n".join(f"- {line}" for line in lines),
             f"Data: {report.dataset.train_videos} training and {report.dataset.val_videos} "
             f"validation videos, {len(report.dataset.classes)} classes; seeds "
             f"{', '.join(map(str, report.seeds))}. Made by `{'`, `'.join(report.commands)}`.",
