@@ -144,7 +144,7 @@ def _draw_gap(axes: Axes, report: Report, x: float) -> None:
     axes.annotate("", (x, bottom), (x, top), arrowprops=arrow, zorder=2)
     axes.annotate(
         f"{bottom - top:.1f}\npoints".replace("-", "\u2212"),
-        (x, (top + bottom) / 2),
+        (x, bottom + 0.7 * (top - bottom)),  # where the curve of the high network is far
         (7, 0),
         textcoords="offset points",
         ha="left",

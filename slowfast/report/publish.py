@@ -38,7 +38,7 @@ def _results(report: Report, picture: str) -> str:
             to_markdown(main_table(report)).strip(),
             to_markdown(matrix_table(report)).strip(),
             f"Data: {report.dataset.train_videos} training and {report.dataset.val_videos} "
-            f"validation videos, {len(report.dataset.classes)} classes; seeds "
-            f"{', '.join(map(str, report.seeds))}. Made by `{'`, `'.join(report.commands)}`.",
+            f"validation videos, {len(report.dataset.classes)} classes; "
+            f"seed{'s' * (len(report.seeds) > 1)} {', '.join(map(str, report.seeds))}. Made by `{'`, `'.join(report.commands)}`.",
         ]
     )
