@@ -31,14 +31,15 @@ def publish(report: Report, readme: Path, marker: str, written: Path, figures: P
 
 
 def _results(report: Report, picture: str) -> str:
+    data, seeds, commands = report.dataset, report.seeds, "`, `".join(report.commands)
     return "\n\n".join(
         [
             f"![Top-1 accuracy over test frames]({picture})",
             summary(report),
             to_markdown(main_table(report)).strip(),
             to_markdown(matrix_table(report)).strip(),
-            f"Data: {report.dataset.train_videos} training and {report.dataset.val_videos} "
-            f"validation videos, {len(report.dataset.classes)} classes; "
-            f"seed{'s' * (len(report.seeds) > 1)} {', '.join(map(str, report.seeds))}. Made by `{'`, `'.join(report.commands)}`.",
+            f"Data: {data.train_videos} training and {data.val_videos} validation videos, "
+            f"{len(data.classes)} classes; seed{'s' * (len(seeds) > 1)} "
+            f"{', '.join(map(str, seeds))}. Made by `{commands}`.",
         ]
     )
