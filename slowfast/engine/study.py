@@ -64,22 +64,24 @@ def members(cfg: CfgNode, seed: int, folder: Path) -> list[Member]:
     return sorted(found, key=lambda member: -member.work)
 
 
-def run_members(todo: Sequence[Member], processes: int) -> None:
+def run_members(pending: Sequence[Member], processes: int) -> None:
     """Run each member in a process of its own, `processes` at a time, under one progress bar.
 
     A member whose test.json is there is not run again.  Raises ValueError if a folder holds a run
     of another configuration and RuntimeError, with the end of its output, if a run fails.
     """
-    for member in todo:
+    for member in pending:
         _check_same_configuration(member)
-    todo = [member for member in todo if not (member.folder / "results/test.json").exists()]
-    bar = tqdm(total=sum(m.work for m in todo), desc=f"training {len(todo)} networks", unit="frame")
+    pending = [member for member in pending if not (member.folder / "results/test.json").exists()]
+    bar = tqdm(
+        total=sum(m.work for m in pending), desc=f"training {len(pending)} networks", unit="frame"
+    )
     bar.bar_format = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}] {postfix}"
     with bar, ThreadPoolExecutor(processes) as pool:
-        jobs = [pool.submit(_run_in_process, member) for member in todo]
+        jobs = [pool.submit(_run_in_process, member) for member in pending]
         while not all(job.done() for job in jobs):
             time.sleep(0.5)
-            states = [(member, _epochs_done(member)) for member in todo]
+            states = [(member, _epochs_done(member)) for member in pending]
             bar.n = sum(m.work * done / m.cfg.SOLVER.MAX_EPOCH for m, done in states)
             bar.set_postfix_str(", ".join(f"{m.folder.name} {done}" for m, done in states if done))
         for job in jobs:
