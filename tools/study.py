@@ -31,7 +31,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--runs", default="runs/study", help="folder of the networks")
     parser.add_argument("--out", default="results", help="folder of the report")
     parser.add_argument("--command", default=shlex.join(["python", *sys.argv]), help="to report")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="networks at a time")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=os.cpu_count() + 1,  # one more than cores, so that none idles at the end
+        help="networks at a time",
+    )
     parser.add_argument(
         "--publish", nargs=2, metavar=("README", "MARKER"), help="put the results into a README"
     )
