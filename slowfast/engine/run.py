@@ -16,11 +16,13 @@ from slowfast.engine.train import train
 def run(cfg: CfgNode) -> dict[str, Any] | None:
     """Train and test as `cfg` says; the test's record, or None if TEST.ENABLE is off.
 
-    The configuration is kept in OUTPUT_DIR/config.yaml.
+    OUTPUT_DIR/config.yaml keeps the configuration of the training; a later test leaves it alone.
     """
     folder = Path(cfg.OUTPUT_DIR)
     setup_logging(folder)
-    (folder / "config.yaml").write_text(cfg.dump())
+    kept = folder / "config.yaml"
+    if cfg.TRAIN.ENABLE or not kept.exists():
+        kept.write_text(cfg.dump())
     if cfg.TRAIN.ENABLE:
         train(cfg)
     return test(cfg) if cfg.TEST.ENABLE else None

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from helpers.runs import tiny_cfg
 from slowfast.engine import run, train
 from slowfast.engine import test as run_test
 from slowfast.engine.checkpoint import read
+from slowfast.engine.run import main
 from slowfast.engine.train import Training
 from slowfast.objectives import build_objective
 
@@ -62,6 +64,18 @@ def test_the_test_is_written_with_a_line_per_video_and_frame_count(finished):
     assert json.loads((folder / "results/test.json").read_text()) == record
     lines = (folder / "results/predictions.csv").read_text().splitlines()
     assert len(lines) == 1 + 16 * 4
+
+
+def test_a_finished_run_is_tested_from_its_own_configuration(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    config = folder / "config.yaml"
+    before = config.read_text()
+    overrides = ["OUTPUT_DIR", str(folder), "TRAIN.ENABLE", "False", "TEST.NUM_FRAMES", "[3, 9]"]
+    main(["--cfg", str(config), *overrides])
+    found = json.loads((folder / "results/test.json").read_text())["by_frames"]
+    assert set(found) == {"3", "9"}
+    assert found["3"] == finished[1]["by_frames"]["3"]
+    assert config.read_text() == before
 
 
 def test_gains_start_near_one_in_the_optimised_network(motion, tmp_path):
