@@ -72,13 +72,15 @@ def run_members(pending: Sequence[Member], processes: int) -> None:
     """
     for member in pending:
         _check_same_configuration(member)
+    longest = max((member.work for member in pending), default=0)
     pending = [member for member in pending if not (member.folder / "results/test.json").exists()]
     bar = tqdm(
         total=sum(m.work for m in pending), desc=f"training {len(pending)} networks", unit="frame"
     )
     bar.bar_format = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}] {postfix}"
     with bar, ThreadPoolExecutor(processes) as pool:
-        jobs = [pool.submit(_run_in_process, member) for member in pending]
+        # The longest decide when all are done: where processes share a core, the others wait.
+        jobs = [pool.submit(_run_in_process, m, 0 if m.work == longest else 10) for m in pending]
         while not all(job.done() for job in jobs):
             time.sleep(0.5)
             states = [(member, _epochs_done(member)) for member in pending]
@@ -96,11 +98,12 @@ def _check_same_configuration(member: Member) -> None:
         )
 
 
-def _run_in_process(member: Member) -> None:
+def _run_in_process(member: Member, niceness: int) -> None:
     member.folder.mkdir(parents=True, exist_ok=True)
     config = member.folder / "config.yaml"
     config.write_text(member.cfg.dump())
-    command = [sys.executable, "-m", "slowfast.engine", "--cfg", str(config)]
+    python = ["nice", "-n", str(niceness), sys.executable]
+    command = [*python, "-m", "slowfast.engine", "--cfg", str(config)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise RuntimeError(f"{member.folder} failed:\n{done.stdout[-2000:]}")
