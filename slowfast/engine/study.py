@@ -142,7 +142,7 @@ def build_report(by_seed: dict[int, list[Member]], title: str, commands: Sequenc
         runs=runs,
         seeds=tuple(by_seed),
         commands=tuple(commands),
-        cost_note=f"One clip at a time, 32-bit floats, CPU threads: {torch.get_num_threads()}.",
+        cost_note=f"costs of one clip in 32-bit floats, CPU threads: {torch.get_num_threads()}.",
     )
 
 
