@@ -68,6 +68,7 @@ class Stepper:
             for num_frames, logits in term.logits.items():
                 hits = hits_at(logits, batch.labels, 1)
                 record[f"top1_{num_frames}"] = 100 * hits.float().mean()
+            del term  # or its graph would stay alive while the next rate runs
         self.scaler.unscale_(self.optimizer)
         record["grad_norm"] = clip_gradients(self.parameters, self.clip_value, self.clip_norm)
         self.scaler.step(self.optimizer)
