@@ -10,11 +10,11 @@ from slowfast.models.r2plus1d import R2Plus1D
 from slowfast.models.slowfast import SlowFast
 from slowfast.models.uniformer import UniFormer
 
+# By MODEL.MODEL_NAME.  A class has `from_cfg` and `archs`, what MODEL.ARCH may say of it: the
+# configurations of PySlowFast name both.
 MODELS = Registry("model")
 for _model in (R2Plus1D, SlowFast, UniFormer):
     MODELS.register()(_model)
-# What MODEL.ARCH may say of each: PySlowFast's configurations name both.
-ARCHS = {"R2Plus1D": ("r2plus1d",), "SlowFast": ("slowfast",), "UniFormer": ("uniformer",)}
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
@@ -24,8 +24,8 @@ def build_model(cfg: CfgNode) -> nn.Module:
     """
     name, arch = cfg.MODEL.MODEL_NAME, cfg.MODEL.ARCH
     model = MODELS.get(name)
-    if arch and arch not in ARCHS[name]:
-        raise ValueError(f"MODEL.ARCH={arch!r} is none of {name}: {', '.join(ARCHS[name])}")
+    if arch and arch not in model.archs:
+        raise ValueError(f"MODEL.ARCH={arch!r} is none of {name}: {', '.join(model.archs)}")
     net = model.from_cfg(cfg)
     if not cfg.FFN.ENABLE:
         return net

@@ -55,6 +55,8 @@ class R2Plus1D(nn.Module):
     Raises ValueError if they differ in length.
     """
 
+    archs = ("r2plus1d",)
+
     def __init__(
         self,
         num_classes: int = 400,

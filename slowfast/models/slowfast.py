@@ -63,6 +63,8 @@ class SlowFast(nn.Module):
     the stage's temporal kernel, `strides` and `dilations` are spatial.
     """
 
+    archs = ("slowfast",)
+
     def __init__(
         self,
         depth: int = 50,

@@ -100,6 +100,8 @@ class UniFormer(nn.Module):
     first block to its value at the last.  `std` gives the later patch embeddings 3-frame kernels.
     """
 
+    archs = ("uniformer",)
+
     def __init__(
         self,
         num_classes: int = 400,
