@@ -9,9 +9,10 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ORACLES := $(VENV)/oracles
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study test lint
+.PHONY: help demo study test oracles lint
 
 help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +26,10 @@ study: $(STAMP)  ## the demo over three seeds (longer)
 test: $(STAMP)  ## the default tests; ARGS="-m slow" or ARGS="-m gpu" runs the others
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(ARGS)
 
+oracles: $(ORACLES)/.installed  ## the tests of bridges to torchvision, timm and pytorchvideo
+	PYTHONPATH=$(ORACLES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto \
+		tests/models/test_bridges.py tests/parity/test_oracles.py $(ARGS)
+
 lint: $(STAMP)  ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,4 +38,8 @@ $(STAMP): requirements.txt requirements-dev.txt setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) -r requirements.txt -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps -e .
+	touch $@
+
+$(ORACLES)/.installed: tests/requirements-oracles.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps --upgrade --target $(ORACLES) -r $<
 	touch $@

@@ -25,8 +25,10 @@ setup(
     extras_require={
         "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9", "pre-commit>=3.7"],
         "torchcodec": ["torchcodec"],
-        "torchvision": ["torchvision"],
-        "timm": ["timm"],
+        "torchvision": ["torchvision==0.28.0"],
+        "timm": ["timm>=1.0", "torchvision==0.28.0"],
+        "pytorchvideo": ["pytorchvideo==0.1.5", "torchvision==0.28.0"],
+        "parquet": ["pyarrow"],
         "onnx": ["onnx", "onnxruntime"],
         "slurm": ["submitit"],
         "wandb": ["wandb"],

@@ -5,7 +5,29 @@ import torch
 
 from helpers.source import ROOT, files
 from slowfast.config import frame_counts, get_cfg, load_cfg
+from slowfast.datasets.batch import Batch
+from slowfast.engine.optimizer import build_optimizer
+from slowfast.engine.train import Stepper
 from slowfast.models import build_model
+from slowfast.objectives import build_objective
+
+# What makes every network small; its depth and all that its YAML says of its shape stays.
+NARROW = {
+    "RESNET.WIDTH_PER_GROUP": 16,
+    "RESNET.ZERO_INIT_FINAL_BN": False,  # or blocks start as identity and little learns
+    "X3D.WIDTH_FACTOR": 0.5,
+    "X3D.DIM_C5": 16,
+    "MVIT.EMBED_DIM": 8,
+    "MVIT.DROPPATH_RATE": 0.0,
+    "UNIFORMER.DEPTH": [1, 1, 1, 1],
+    "UNIFORMER.EMBED_DIM": [16, 16, 32, 32],
+    "UNIFORMER.HEAD_DIM": 16,
+    "DATA.TRAIN_CROP_SIZE": 32,
+    "DATA.TRAIN_JITTER_SCALES": [32, 40],
+    "DATA.TEST_CROP_SIZE": 32,
+    "TRAIN.CHECKPOINT_FILE_PATH": "",
+}
+LONGEST = 8  # frames
 
 ALL = [path for path in files("configs", "projects", suffixes=(".yaml", ".yml"))]
 RUNNABLE = [path for path in ALL if not path.name.startswith("_")]
@@ -43,3 +65,30 @@ def test_a_shipped_yaml_builds_its_model(path):
     assert sum(parameter.numel() for parameter in model.parameters()) > 0
     if cfg.FFN.ENABLE:
         assert tuple(model.rates.num_frames) == frame_counts(cfg)
+
+
+def reduced(path):
+    """The YAML's training on a narrow network and short clips."""
+    cfg = load_cfg(path)
+    cfg.defrost()
+    shrink = -(-frame_counts(cfg)[-1] // LONGEST)
+    counts = [max(count // shrink, 1) for count in frame_counts(cfg)]
+    key = "FFN.NUM_FRAMES" if cfg.FFN.ENABLE else "DATA.NUM_FRAMES"
+    pairs = NARROW | {key: counts if cfg.FFN.ENABLE else counts[0]}
+    cfg.merge_from_list([value for pair in pairs.items() for value in pair])
+    return cfg
+
+
+@pytest.mark.parametrize("path", RUNNABLE, ids=name)
+def test_a_shipped_yaml_trains_a_step(path):
+    cfg = reduced(path)
+    torch.manual_seed(0)
+    model = build_model(cfg).train()
+    optimizer = build_optimizer(model, cfg)
+    step = Stepper(model, build_objective(cfg), optimizer, torch.device("cpu"))
+    clips = tuple(torch.randn(2, 3, count, 32, 32) for count in frame_counts(cfg))
+    before = [parameter.clone() for parameter in model.parameters()]
+    record = step(Batch(clips, torch.tensor([0, 1]), torch.arange(2)))
+    assert record["grad_norm"] > 0
+    changed = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
+    assert sum(changed) > 0.9 * len(changed)

@@ -6,24 +6,35 @@ from pathlib import Path
 
 import torch
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
 def test_the_python_of_the_readme_runs_and_trains(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(blocks) == 2
+    assert len(BLOCKS) == 3
     remember = "before = [p.detach().clone() for p in model.parameters()]\n"
     script = tmp_path / "readme.py"
-    script.write_text(blocks[0] + remember + blocks[1])
+    script.write_text(BLOCKS[0] + remember + BLOCKS[1])
     scope = runpy.run_path(str(script))
     assert scope["logits"].shape == (2, 10)
     pairs = zip(scope["before"], scope["model"].parameters(), strict=True)
     assert all(not torch.equal(before, after) for before, after in pairs)
 
 
+@torch.inference_mode()
+def test_the_readme_saves_loads_and_specialises_a_network(tmp_path, monkeypatch):
+    (tmp_path / "projects").symlink_to(ROOT / "projects")
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "readme.py"
+    script.write_text(BLOCKS[2])
+    scope = runpy.run_path(str(script))
+    clip = torch.randn(1, 3, 8, 64, 64)
+    torch.testing.assert_close(scope["fast"](clip), scope["model"](clip), atol=1e-4, rtol=1e-4)
+
+
 def test_files_the_readme_names_are_there():
-    root = Path(__file__).parents[1]
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     named = re.findall(r"(?:configs|projects|tools)/[\w/]+\.(?:py|yaml)", README)
-    missing = [path for path in {*links, *named} if not (root / path).exists()]
+    missing = [path for path in {*links, *named} if not (ROOT / path).exists()]
     assert not missing

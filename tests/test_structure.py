@@ -23,6 +23,7 @@ MAY_IMPORT = {
 }
 OPTIONAL_PACKAGES = {
     *("torchvision", "timm", "pytorchvideo", "torchcodec", "detectron2"),
+    "pyarrow",
     *("onnx", "onnxruntime", "submitit", "wandb"),
 }
 # Keys of PySlowFast's files with one possible value here, which validate.py checks.

@@ -23,6 +23,7 @@ _NAMES = {
     ("MODEL.ARCH", "slowfast_ffn"): "slowfast",
     ("MODEL.ARCH", "uniformer_ffn"): "uniformer",
     ("RESNET.TRANS_FUNC", "bottleneck_transform_ffn"): "bottleneck_transform",
+    ("DATA.DECODING_BACKEND", "torchvision"): "pyav",
     ("TRAIN.DATASET", "sth_ffn"): "sth",
     ("TEST.DATASET", "sth_ffn"): "sth",
 }

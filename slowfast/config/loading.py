@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from slowfast.config.defaults import get_cfg
 from slowfast.config.node import CfgNode
 from slowfast.config.validate import check
+from slowfast.config.yaml_files import Settings, flatten
 
 _EXAMPLE = "python tools/run_net.py --cfg configs/Kinetics/SLOWFAST_8x8_R50.yaml NUM_GPUS 0"
 
@@ -24,6 +25,18 @@ def load_cfg(path: str | Path, overrides: Sequence[Any] = ()) -> CfgNode:
     cfg.merge_from_file(path)
     cfg.merge_from_list(list(overrides))
     check(cfg, f"{path} and the command line" if overrides else str(path))
+    cfg.freeze()
+    return cfg
+
+
+def from_tree(tree: Mapping[str, Any], source: str) -> CfgNode:
+    """The defaults, then the nested values of `tree`; checked and frozen.
+
+    Raises ValueError that starts with `source` and names every unknown key and bad value.
+    """
+    cfg = get_cfg()
+    cfg.merge_settings(Settings(source, dict(flatten(tree))))
+    check(cfg, source)
     cfg.freeze()
     return cfg
 

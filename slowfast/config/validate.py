@@ -15,25 +15,41 @@ _CHOICES: dict[str, tuple] = {
     "FFN.SAMPLING": ("independent", "nested"),
     "FFN.DISTILL": ("teacher", "mutual", "labels"),
     "FFN.BACKWARD": ("per_rate", "joint"),
+    "FFN.ANY_FRAME": (*("nearest", "interpolated", "recalibrated", "interpolated_recalibrated"),),
+    "MODEL.LOSS_FUNC": ("cross_entropy", "bce_logit", "soft_cross_entropy"),
     "MODEL.HEAD_ACT": ("softmax", "sigmoid", "none"),
-    "RESNET.DEPTH": (18, 50, 101),
-    "RESNET.TRANS_FUNC": ("bottleneck_transform", "basic_transform"),
-    "DATA.SAMPLING": ("auto", "dense", "segment"),
+    "RESNET.DEPTH": (18, 34, 50, 101, 152),
+    "RESNET.TRANS_FUNC": ("bottleneck_transform", "basic_transform", "x3d_transform"),
+    "NONLOCAL.INSTANTIATION": ("softmax", "dot_product"),
+    "MVIT.MODE": ("conv", "avg", "max"),
+    "DATA.SAMPLING": (
+        *("auto", "dense", "segment", "pyslowfast", "pyslowfast_trimmed", "pyslowfast_ssv2"),
+        *("charades", "tsn", "sth_ffn", "mmaction_segment", "mmaction_dense", "frameexit"),
+    ),
+    "DATA.CROPS": ("auto", "pyslowfast", "sth_ffn", "tsn", "frameexit"),
     "DATA.ENSEMBLE_METHOD": ("sum", "max"),
+    "DATA.DECODING_BACKEND": ("pyav", "torchcodec"),
     "TRAIN.AMP_DTYPE": ("bf16", "fp16"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adam", "adamw"),
     "SOLVER.LR_POLICY": ("cosine", "steps_with_relative_lrs"),
 }
 _POSITIVE = (
-    *("FFN.NUM_FRAMES", "FFN.TEMPERATURE", "MODEL.NUM_CLASSES"),
+    *("FFN.NUM_FRAMES", "FFN.TEMPERATURE", "FFN.RECALIBRATION_CLIPS", "MODEL.NUM_CLASSES"),
     *("RESNET.WIDTH_PER_GROUP", "RESNET.NUM_GROUPS", "SLOWFAST.ALPHA", "SLOWFAST.BETA_INV"),
     *("SLOWFAST.FUSION_CONV_CHANNEL_RATIO", "SLOWFAST.FUSION_KERNEL_SZ"),
     *("UNIFORMER.DEPTH", "UNIFORMER.EMBED_DIM", "UNIFORMER.HEAD_DIM", "UNIFORMER.MLP_RATIO"),
-    *("R2PLUS1D.WIDTHS", "R2PLUS1D.BLOCKS"),
+    *("R2PLUS1D.WIDTHS", "R2PLUS1D.BLOCKS", "X3D.DIM_C1", "X3D.DIM_C5"),
+    *("TSM.SHIFT_EVERY", "TSM.FOLD_DIV"),
+    *("X3D.WIDTH_FACTOR", "X3D.DEPTH_FACTOR", "X3D.BOTTLENECK_FACTOR"),
+    *("MVIT.DEPTH", "MVIT.EMBED_DIM", "MVIT.NUM_HEADS", "MVIT.MLP_RATIO", "MVIT.PATCH_KERNEL"),
+    *("MVIT.PATCH_STRIDE", "MVIT.POOL_KVQ_KERNEL", "MVIT.POOL_KV_STRIDE_ADAPTIVE"),
     *("DATA.NUM_FRAMES", "DATA.SAMPLING_RATE", "DATA.TARGET_FPS", "DATA.STD"),
+    "DATA.IMAGE_FPS",
     *("DATA.TRAIN_JITTER_SCALES", "DATA.TRAIN_CROP_SIZE", "DATA.TEST_CROP_SIZE"),
+    *("AUG.RE_COUNT", "AUG.NUM_SAMPLE"),
     *("TRAIN.BATCH_SIZE", "TRAIN.EVAL_PERIOD", "TRAIN.CHECKPOINT_PERIOD"),
+    "DATA_LOADER.PREFETCH_FACTOR",
     *("TRAIN.KEEP_CHECKPOINTS", "TEST.BATCH_SIZE", "TEST.NUM_FRAMES", "TEST.NUM_ENSEMBLE_VIEWS"),
     *("SOLVER.BASE_LR", "SOLVER.MAX_EPOCH", "SOLVER.CLIP_GRAD_VAL", "SOLVER.CLIP_GRAD_L2NORM"),
     "LOG_PERIOD",
@@ -41,20 +57,33 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
     *("FFN.LAMBDA", "MODEL.FC_INIT_STD", "BN.WEIGHT_DECAY", "DATA.DECODE_SHORT_SIDE"),
     *("DATA.CACHE_GB", "DATA_LOADER.NUM_WORKERS", "SOLVER.COSINE_END_LR", "SOLVER.WARMUP_EPOCHS"),
+    "DATA.MAX_FAILURES",
     *("SOLVER.WARMUP_START_LR", "SOLVER.MOMENTUM", "SOLVER.WEIGHT_DECAY", "SOLVER.LRS"),
-    *("SOLVER.STEPS", "NUM_THREADS", "RNG_SEED"),
+    *("SOLVER.STEPS", "NUM_THREADS", "RNG_SEED", "MVIT.PATCH_PADDING", "MVIT.HEAD_INIT_SCALE"),
+    *("AUG.COLOR_JITTER", "AUG.COLOR_HUE", "MIXUP.ALPHA", "MIXUP.CUTMIX_ALPHA"),
 )
+_SHARES = ("AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
 _BELOW_ONE = (
-    *("OBJECTIVE.LABEL_SMOOTHING", "MODEL.DROPOUT_RATE", "SOLVER.BETAS"),
+    "MIXUP.LABEL_SMOOTH_VALUE",
+    *("OBJECTIVE.LABEL_SMOOTHING", "MODEL.DROPOUT_RATE", "MODEL.DROPCONNECT_RATE", "SOLVER.BETAS"),
     *("UNIFORMER.DROPOUT_RATE", "UNIFORMER.ATTENTION_DROPOUT_RATE", "UNIFORMER.DROP_DEPTH_RATE"),
+    *("MVIT.DROPOUT_RATE", "MVIT.DROPPATH_RATE"),
 )
+_PER_STAGE = (
+    *("RESNET.NUM_BLOCK_TEMP_KERNEL", "RESNET.SPATIAL_STRIDES", "RESNET.SPATIAL_DILATIONS"),
+    *("NONLOCAL.LOCATION", "NONLOCAL.GROUP", "NONLOCAL.POOL"),
+)
+_MAY_BE_ZERO = ("RESNET.NUM_BLOCK_TEMP_KERNEL", "NONLOCAL.LOCATION")
 
 
 def check(cfg: CfgNode, source: str) -> None:
     """Raise a ValueError that starts with `source` and lists every problem; else do nothing."""
     problems = [
         problem
-        for rule in (_choices, _ranges, _flexibility, _input_sizes, _schedule)
+        for rule in (
+            *(_choices, _ranges, _stages, _mvit, _flexibility),
+            *(_input_sizes, _mixing, _schedule),
+        )
         for problem in rule(cfg)
     ]
     if problems:
@@ -77,6 +106,7 @@ def _choices(cfg: CfgNode) -> Iterator[str]:
 def _ranges(cfg: CfgNode) -> Iterator[str]:
     yield from _each(cfg, _POSITIVE, lambda v: v > 0, "positive")
     yield from _each(cfg, _NOT_NEGATIVE, lambda v: v >= 0, "0 or more")
+    yield from _each(cfg, _SHARES, lambda v: 0 <= v <= 1, "0 to 1")
     yield from _each(cfg, _BELOW_ONE, lambda v: 0 <= v < 1, "at least 0 and below 1")
 
 
@@ -92,6 +122,46 @@ def _each(
             if isinstance(number, bool | str | list | tuple) or not fits(number):
                 yield f"{key} = {value!r} must be {wanted}"
                 break
+
+
+def _stages(cfg: CfgNode) -> Iterator[str]:
+    for key in _PER_STAGE:
+        stages = _get(cfg, key)
+        if len(stages) != 4 or not all(isinstance(stage, list) and stage for stage in stages):
+            yield f"{key} = {stages!r} must be four lists, one per stage, with an entry per pathway"
+        elif key not in _MAY_BE_ZERO and min(_numbers(stages), default=1) < 1:
+            yield f"{key} = {stages!r} must be positive"
+
+
+def _numbers(values: Any) -> Iterator[float]:
+    """The numbers in lists of lists."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _numbers(value)
+        else:
+            yield value
+
+
+def _mvit(cfg: CfgNode) -> Iterator[str]:
+    strides, factors = "[block, time, height, width]", "[block, factor]"
+    for key, form, length in (
+        ("DIM_MUL", factors, 2),
+        ("HEAD_MUL", factors, 2),
+        ("POOL_Q_STRIDE", strides, 4),
+        ("POOL_KV_STRIDE", strides, 4),
+    ):
+        for entry in cfg.MVIT[key]:
+            numbers = [n for n in entry if isinstance(n, int | float) and n >= 0]
+            fits = len(numbers) == len(entry) == length and 0 not in numbers[1:]
+            if not fits or numbers[0] not in range(cfg.MVIT.DEPTH):
+                yield (
+                    f"MVIT.{key}: {list(entry)} must be {form} with positive numbers and a block "
+                    f"below MVIT.DEPTH = {cfg.MVIT.DEPTH}"
+                )
+    for key in ("POOL_KVQ_KERNEL", "POOL_KV_STRIDE_ADAPTIVE"):
+        value = cfg.MVIT[key]
+        if value is not None and (not isinstance(value, list | tuple) or len(value) != 3):
+            yield f"MVIT.{key} = {value!r} must be [time, height, width] or None"
 
 
 def _flexibility(cfg: CfgNode) -> Iterator[str]:
@@ -128,6 +198,19 @@ def _input_sizes(cfg: CfgNode) -> Iterator[str]:
     for key in ("DATA.MEAN", "DATA.STD"):
         if len(_get(cfg, key)) != 3:
             yield f"{key} = {_get(cfg, key)} must hold three numbers, for red, green and blue"
+
+
+def _mixing(cfg: CfgNode) -> Iterator[str]:
+    if not cfg.MIXUP.ENABLE:
+        return
+    if cfg.OBJECTIVE.LABEL_SMOOTHING and cfg.MIXUP.LABEL_SMOOTH_VALUE:
+        yield (
+            f"OBJECTIVE.LABEL_SMOOTHING = {cfg.OBJECTIVE.LABEL_SMOOTHING} would smooth labels "
+            f"again after MIXUP.LABEL_SMOOTH_VALUE = {cfg.MIXUP.LABEL_SMOOTH_VALUE}; "
+            "set one of them to 0"
+        )
+    if cfg.MIXUP.ALPHA == cfg.MIXUP.CUTMIX_ALPHA == 0:
+        yield "MIXUP.ALPHA and MIXUP.CUTMIX_ALPHA are both 0: set MIXUP.ENABLE False instead"
 
 
 def _schedule(cfg: CfgNode) -> Iterator[str]:

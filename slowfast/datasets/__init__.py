@@ -3,6 +3,15 @@
 from slowfast.datasets.batch import Batch, Failure
 from slowfast.datasets.catalogue import DATASETS, Entry
 from slowfast.datasets.loader import build_loader
-from slowfast.datasets.video import Video, VideoError
+from slowfast.datasets.video import Video, VideoError, open_video
 
-__all__ = ["DATASETS", "Batch", "Entry", "Failure", "Video", "VideoError", "build_loader"]
+__all__ = [
+    "DATASETS",
+    "Batch",
+    "Entry",
+    "Failure",
+    "Video",
+    "VideoError",
+    "build_loader",
+    "open_video",
+]

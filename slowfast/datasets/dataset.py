@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
+from itertools import product
 
 import av
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from slowfast.datasets.batch import Failure, Sample
-from slowfast.datasets.lists import Records
+from slowfast.datasets.records import Records
 from slowfast.datasets.sampling import Indices, Sampling, union
-from slowfast.datasets.transforms import Crops, Normalize, cut
-from slowfast.datasets.video import Video, VideoError
+from slowfast.datasets.transforms import (
+    ColorJitter,
+    Crops,
+    Normalize,
+    Patch,
+    RandAugment,
+    RandomErasing,
+    cut_all,
+)
+from slowfast.datasets.video import Video, VideoError, open_video
 
 
 class DecodedVideo:
@@ -60,6 +70,9 @@ class VideoDataset(Dataset):
     the same for any number of worker processes and in any order.  Without it, the fixed views:
     each clip of `sampling` in each crop of `crops`, clips first.  The union of the frames of all
     rates and views is decoded once.  A video that cannot be read becomes a Failure, never another.
+    A random sample has `copies` views: one clip, cropped, changed by `augment` and `erasing` anew
+    for each, but alike for all of its frames and rates.  `failures` are known before: the videos
+    and errors of those that will not be opened.
     """
 
     def __init__(
@@ -69,18 +82,26 @@ class VideoDataset(Dataset):
         crops: Crops,
         normalize: Normalize,
         *,
+        augment: RandAugment | ColorJitter | None = None,
+        erasing: RandomErasing | None = None,
+        copies: int = 1,
         random: bool = False,
         seed: int = 0,
-        short_side: int = 0,
+        opener: Callable[[str], Video] = open_video,
+        failures: Mapping[int, str] | None = None,
         cache_bytes: int = 0,
     ) -> None:
         self.records = records
         self.sampling = sampling
         self.crops = crops
         self.normalize = normalize
+        self.augment = augment
+        self.erasing = erasing
+        self.copies = copies
         self.random = random
         self.seed = seed
-        self.short_side = short_side
+        self.opener = opener
+        self.failures = failures or {}
         self.cache = VideoCache(cache_bytes)
 
     def __len__(self) -> int:
@@ -89,6 +110,8 @@ class VideoDataset(Dataset):
     def __getitem__(self, key: int | tuple[int, int]) -> Sample | Failure:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         path = self.records.path(index)
+        if index in self.failures:
+            return Failure(index, path, self.failures[index])
         generator = sample_generator(self.seed, epoch, index) if self.random else None
         try:
             with self._video(index, path) as video:
@@ -105,19 +128,44 @@ class VideoDataset(Dataset):
         if decoded := self.cache.get(index):
             yield decoded
             return
-        with Video(path, self.short_side) as video:
+        with self.opener(path) as video:
             yield self.cache.offer(index, video)
 
     def _views(
         self, frames: Tensor, positions: list[Indices], generator: Generator | None
     ) -> tuple[Tensor, ...]:
         """A (V, 3, T, H, W) per rate; `positions[clip][rate]` says which of `frames` it takes."""
+        views = [view for _ in range(self.copies) for view in self._pixels(frames, generator)]
+        return tuple(self._stack(rate, views) for rate in zip(*positions, strict=True))
+
+    def _pixels(
+        self, frames: Tensor, generator: Generator | None
+    ) -> list[tuple[Tensor, list[Patch]]]:
+        """The crops of `frames` as (n, 3, S, S) uint8, and what will cover parts of each."""
+        size = self.crops.size
         boxes = self.crops.boxes(*frames.shape[1:3], generator)
-        crops = [cut(frames, box, self.crops.size) for box in boxes]
-        return tuple(
-            torch.stack([self.normalize(crop[where]) for where in rate for crop in crops])
-            for rate in zip(*positions, strict=True)
-        )
+        views = []
+        for pixels in cut_all(frames, boxes, size):
+            if self.augment is not None:
+                pixels = self.augment(pixels, generator)
+            patches = []
+            if self.erasing is not None:
+                patches = self.erasing.patches(len(pixels), size, generator)
+            views.append((torch.from_numpy(np.ascontiguousarray(pixels.numpy())), patches))
+        return views
+
+    def _stack(self, clips: Indices, views: list[tuple[Tensor, list[Patch]]]) -> Tensor:
+        """A (V, 3, T, H, W): the frames of each of `clips` in each of `views`, clips first."""
+        size = self.crops.size
+        shape = (len(clips) * len(views), 3, len(clips[0]), size, size)
+        # NumPy asks for large pages: the first writing takes half the time that torch.empty costs.
+        stack = torch.from_numpy(np.empty(shape, np.float32))
+        for out, (where, view) in zip(stack, product(clips, views), strict=True):
+            pixels, patches = view
+            self.normalize.write(pixels, where, out)
+            for patch in patches:
+                patch.put(out, where)
+        return stack
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> Generator:

@@ -2,126 +2,151 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader, Sampler
 
-from slowfast.config import CfgNode, frame_counts
-from slowfast.datasets.batch import Batch, Collate
+from slowfast.config import CfgNode
+from slowfast.datasets.batch import Collate
 from slowfast.datasets.catalogue import DATASETS, Entry
 from slowfast.datasets.dataset import VideoDataset
-from slowfast.datasets.lists import Records, find_list, read_list
-from slowfast.datasets.sampling import DenseSampling, Sampling, SegmentSampling
-from slowfast.datasets.transforms import Crops, Normalize, RandomCrop, UniformCrops
+from slowfast.datasets.epochs import EpochSampler, Loader
+from slowfast.datasets.lists import find_list, read_list
+from slowfast.datasets.manifest import known_failures
+from slowfast.datasets.pipeline import (
+    build_augment,
+    build_crops,
+    build_erasing,
+    build_sampling,
+    is_random,
+)
+from slowfast.datasets.records import Records
+from slowfast.datasets.transforms import Normalize
+from slowfast.datasets.video import Video, check_backend, check_template, open_video
 
-SPLITS = ("train", "val", "test")
+logger = logging.getLogger(__name__)
 
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields `(epoch, index)`, every index once: shuffled by `seed` and epoch, or in order."""
-
-    def __init__(self, length: int, seed: int | None = None) -> None:
-        self.length = length
-        self.seed = seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = torch.arange(self.length)
-        if self.seed is not None:
-            generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            order = torch.randperm(self.length, generator=generator)
-        return ((self.epoch, index) for index in order.tolist())
+SPLITS = ("train", "val", "test", "recalibrate")
 
 
-class Loader(DataLoader[Batch]):
-    """A DataLoader of `Batch` whose epoch decides order and random numbers."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields."""
-        self.sampler.epoch = epoch
-
-
-def build_loader(cfg: CfgNode, split: str) -> Loader:
+def build_loader(cfg: CfgNode, split: str, rank: int = 0, world: int = 1) -> Loader:
     """The loader of `split`: "train" (random clips), "val" (centres) or "test" (all views).
 
+    "recalibrate" yields the training videos in random order with the views of "val", at the frame
+    counts that are tested and not trained.  Of `world` processes, `rank` gets its share.
     Raises ValueError for a list that does not read (see `read_list`), a training list shorter than
     a batch, and mirroring on a data set whose classes have a direction.
     """
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}; choose one of {', '.join(SPLITS)}")
-    entry = DATASETS.get(cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET)
-    records = _read_records(cfg, split)
-    sampling, crops = _build_sampling(cfg, split, entry), _build_crops(cfg, split, entry)
+    entry = data_set(cfg, split)
+    _check_classes(cfg, split, entry)
+    records = build_records(cfg, split)
+    if split == "train" and len(records) < cfg.TRAIN.BATCH_SIZE:
+        raise ValueError(
+            f"{list_path(cfg, split)} has {len(records)} videos, fewer than one batch; "
+            f"lower TRAIN.BATCH_SIZE={cfg.TRAIN.BATCH_SIZE} to at most {len(records)}"
+        )
+    sampling, crops = build_sampling(cfg, split, entry), build_crops(cfg, split, entry)
+    training = split == "train"
+    copies = cfg.AUG.NUM_SAMPLE if training else 1
     dataset = VideoDataset(
         records,
         sampling,
         crops,
         Normalize(cfg.DATA.MEAN, cfg.DATA.STD, bgr=cfg.DATA.REVERSE_INPUT_CHANNEL),
-        random=split == "train",
+        augment=build_augment(cfg) if training else None,
+        erasing=build_erasing(cfg) if training else None,
+        copies=copies,
+        random=is_random(cfg, split),
         seed=cfg.RNG_SEED,
-        short_side=cfg.DATA.DECODE_SHORT_SIDE,
+        opener=build_opener(cfg),
+        failures=known_failures(records, manifest_path(cfg)),
         cache_bytes=int(cfg.DATA.CACHE_GB * 1e9),
     )
     num_views = sampling.num_clips * crops.num_crops
+    shuffled = split in ("train", "recalibrate")
+    workers = cfg.DATA_LOADER.NUM_WORKERS
     return Loader(
         dataset,
         batch_size=cfg.TEST.BATCH_SIZE if split == "test" else cfg.TRAIN.BATCH_SIZE,
-        sampler=EpochSampler(len(records), cfg.RNG_SEED if split == "train" else None),
-        drop_last=split == "train",
-        collate_fn=Collate(sampling.num_frames, num_views, crops.size),
-        num_workers=cfg.DATA_LOADER.NUM_WORKERS,  # PyTorch gives each one thread
-        persistent_workers=cfg.DATA_LOADER.NUM_WORKERS > 0,
+        sampler=EpochSampler(len(records), cfg.RNG_SEED if shuffled else None, rank, world),
+        drop_last=training,
+        collate_fn=Collate(sampling.num_frames, num_views, crops.size, copies),
+        num_workers=workers,  # PyTorch gives each one thread
+        prefetch_factor=cfg.DATA_LOADER.PREFETCH_FACTOR if workers else None,
+        persistent_workers=workers > 0,
         pin_memory=cfg.DATA_LOADER.PIN_MEMORY and cfg.NUM_GPUS > 0 and torch.cuda.is_available(),
         generator=torch.Generator(),  # else every iteration would draw from the global one
     )
 
 
-def _read_records(cfg: CfgNode, split: str) -> Records:
-    path = find_list(cfg.DATA.PATH_TO_DATA_DIR, split)
+def data_set(cfg: CfgNode, split: str) -> Entry:
+    """The catalogue's entry for the data of `split`."""
+    return DATASETS.get(cfg.TEST.DATASET if split == "test" else cfg.TRAIN.DATASET)
+
+
+def manifest_path(cfg: CfgNode) -> Path | None:
+    """Where the findings of `tools/data.py check` are kept; None if they are not wanted."""
+    name = cfg.DATA.MANIFEST
+    return Path(cfg.DATA.PATH_TO_DATA_DIR) / name if name else None
+
+
+def build_opener(cfg: CfgNode) -> Callable[[str], Video]:
+    """What opens a video of the data set by its path."""
+    data = cfg.DATA
+    check_backend(data.DECODING_BACKEND)
+    check_template(data.IMAGE_TEMPLATE)
+    return partial(
+        open_video,
+        backend=data.DECODING_BACKEND,
+        short_side=data.DECODE_SHORT_SIDE,
+        template=data.IMAGE_TEMPLATE,
+        fps=data.IMAGE_FPS,
+    )
+
+
+def list_path(cfg: CfgNode, split: str) -> Path:
+    """The list of `split`, found as `find_list` does."""
+    data, fold = cfg.DATA, data_set(cfg, split).fold
+    return find_list(data.PATH_TO_DATA_DIR, split, data.LABEL_PATH_TEMPLATE, fold)
+
+
+def build_records(cfg: CfgNode, split: str) -> Records:
+    """The videos of `split`.  Raises ValueError as `find_list` and `read_list` do."""
+    data, entry = cfg.DATA, data_set(cfg, split)
+    name = "train" if split == "recalibrate" else split
+    path = list_path(cfg, name)
     records = read_list(
         path,
         cfg.MODEL.NUM_CLASSES,
-        prefix=cfg.DATA.PATH_PREFIX,
-        separator=cfg.DATA.PATH_LABEL_SEPARATOR,
+        prefix=data.PATH_PREFIX,
+        separator=data.PATH_LABEL_SEPARATOR,
+        split=name,
+        fold=entry.fold,
+        multi_label=entry.multi_label,
     )
-    if split == "train" and len(records) < cfg.TRAIN.BATCH_SIZE:
-        raise ValueError(
-            f"{path} has {len(records)} videos, fewer than one batch; "
-            f"lower TRAIN.BATCH_SIZE={cfg.TRAIN.BATCH_SIZE} to at most {len(records)}"
-        )
+    logger.info("%s: %d videos of %s", split, len(records), path)
     return records
 
 
-def _build_sampling(cfg: CfgNode, split: str, entry: Entry) -> Sampling:
-    trained = frame_counts(cfg)
-    tested = tuple(sorted(set(cfg.TEST.NUM_FRAMES))) or trained
-    num_frames = tested if split == "test" else trained
-    num_clips = cfg.TEST.NUM_ENSEMBLE_VIEWS if split == "test" else 1
-    nested = cfg.FFN.SAMPLING == "nested"
-    kind = entry.sampling if cfg.DATA.SAMPLING == "auto" else cfg.DATA.SAMPLING
-    if kind == "segment":
-        return SegmentSampling(num_frames, num_clips, nested)
-    span = trained[-1] * cfg.DATA.SAMPLING_RATE
-    return DenseSampling(num_frames, span, cfg.DATA.TARGET_FPS, num_clips, nested)
-
-
-def _build_crops(cfg: CfgNode, split: str, entry: Entry) -> Crops:
-    data = cfg.DATA
-    if split != "train":
-        num_crops = cfg.TEST.NUM_SPATIAL_CROPS if split == "test" else 1
-        return UniformCrops(data.TEST_CROP_SIZE, num_crops)
-    if data.RANDOM_FLIP and entry.directional:
+def _check_classes(cfg: CfgNode, split: str, entry: Entry) -> None:
+    """Whether number of classes and loss go with the data set; part of one may be meant."""
+    known, asked, loss = entry.num_classes, cfg.MODEL.NUM_CLASSES, cfg.MODEL.LOSS_FUNC
+    if split in ("train", "test") and known not in (0, asked):
+        name = cfg[split.upper()].DATASET
+        logger.warning("MODEL.NUM_CLASSES is %d, but %s has %d classes", asked, name, known)
+    if entry.multi_label and loss == "cross_entropy":
         raise ValueError(
-            f"DATA.RANDOM_FLIP mirrors videos of {cfg.TRAIN.DATASET!r}, whose classes have a "
-            f"direction; set DATA.RANDOM_FLIP False"
+            "videos of this data set have several labels, which MODEL.LOSS_FUNC 'cross_entropy' "
+            "does not take; set it to 'bce_logit' and MODEL.HEAD_ACT to 'sigmoid', or to "
+            "'soft_cross_entropy' for labels that share the probability"
         )
-    return RandomCrop(
-        data.TRAIN_CROP_SIZE,
-        tuple(data.TRAIN_JITTER_SCALES),
-        inverse=data.INV_UNIFORM_SAMPLE,
-        flip=data.RANDOM_FLIP,
-    )
+    if not entry.multi_label and loss == "bce_logit":
+        raise ValueError(
+            "MODEL.LOSS_FUNC 'bce_logit' is for data sets with several labels per video, like "
+            "activitynet; set it to 'cross_entropy', or choose such a TRAIN.DATASET"
+        )

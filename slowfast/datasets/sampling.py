@@ -36,7 +36,7 @@ def segment_indices(
     Returns (num_segments,) int64, non-decreasing.  Raises ValueError if num_frames < 1.
     TSN, arXiv:1608.00859.
     """
-    _check_length(num_frames)
+    check_length(num_frames)
     if generator is None:
         offsets = torch.full((num_segments,), phase, dtype=torch.float64)
     else:
@@ -52,7 +52,7 @@ def dense_indices(num_frames: int, num_samples: int, start: float, span: float) 
     Past the end of a short video the last frame repeats.  The rule of PySlowFast.
     Returns (num_samples,) int64, non-decreasing. Raises ValueError if num_frames < 1.
     """
-    _check_length(num_frames)
+    check_length(num_frames)
     end = start + max(span, 1) - 1
     first, last = (start, end) if num_samples > 1 else ((start + end) / 2,) * 2
     return torch.linspace(first, last, num_samples).clamp_(0, num_frames - 1).long()
@@ -124,6 +124,24 @@ class DenseSampling:
         return tuple(reversed(rates))
 
 
+@dataclass(frozen=True)
+class FixedViews:
+    """The views of `sampling`, also where other parts of a sample are random."""
+
+    sampling: Sampling
+
+    @property
+    def num_frames(self) -> tuple[int, ...]:
+        return self.sampling.num_frames
+
+    @property
+    def num_clips(self) -> int:
+        return self.sampling.num_clips
+
+    def clips(self, length: int, fps: float, generator: Generator | None = None) -> list[Indices]:
+        return self.sampling.clips(length, fps)
+
+
 def union(clips: Sequence[Indices]) -> tuple[Tensor, list[Indices]]:
     """All frames of `clips`, sorted and each once, and where each clip's frames lie among them.
 
@@ -135,6 +153,7 @@ def union(clips: Sequence[Indices]) -> tuple[Tensor, list[Indices]]:
     return wanted, [tuple(next(pieces) for _ in clip) for clip in clips]
 
 
-def _check_length(num_frames: int) -> None:
+def check_length(num_frames: int) -> None:
+    """Raises ValueError for a video without frames."""
     if num_frames < 1:
         raise ValueError(f"a video of {num_frames} frames cannot be sampled; it needs at least 1")

@@ -1,12 +1,13 @@
 """Checkpoints that are either whole or not there, the newest few and the best."""
 
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from slowfast.weights.replacing import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -14,13 +15,9 @@ _NAME = re.compile(r"checkpoint_epoch_(\d{5})\.pyth")
 
 
 def write_atomically(state: dict[str, Any], path: Path) -> None:
-    """Save `state` so that `path` never holds half a file: temporary file, fsync, rename."""
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
+    """Save `state` so that `path` never holds half a file."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from slowfast.datasets import Batch, Failure
-from slowfast.engine.meters import Confusion
+from slowfast.engine.meters import METERS, Meter
 from slowfast.models import to_scores
+from slowfast.models.flexible import Specialized
 
 
 class Scored(NamedTuple):
@@ -25,13 +26,24 @@ class Scored(NamedTuple):
 class Evaluation:
     """What came out at each frame count, and the videos that could not be read."""
 
-    by_frames: dict[int, Confusion] = field(default_factory=dict)
+    by_frames: dict[int, Meter] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     videos: int = 0
 
     @property
     def coverage(self) -> str:
         return f"{self.videos - len(self.failures)} of {self.videos} videos read"
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """Every number of every frame count: `top1_4`, `top1_8`, ..."""
+        by_frames = {t: meter.summary for t, meter in self.by_frames.items()}
+        return {f"{name}_{t}": row[name] for t, row in by_frames.items() for name in row}
+
+    @property
+    def mean(self) -> float:
+        """The data set's metric, averaged over frame counts; 0 if no video could be read."""
+        return sum(m.main for m in self.by_frames.values()) / max(len(self.by_frames), 1)
 
 
 def join_views(scores: Tensor, num_views: int, method: str) -> Tensor:
@@ -51,7 +63,7 @@ def score_batches(
     act: str,
     ensemble: str,
 ) -> Iterator[Scored]:
-    """The batches with their scores.  Switches nothing: the caller puts the model in eval mode."""
+    """The batches with their scores.  Switches nothing: the caller gives a model in eval mode."""
     for batch in batches:
         batch = batch.to(device)
         scores = {
@@ -67,25 +79,29 @@ def evaluate(
     loader: Iterable[Batch],
     device: torch.device,
     cfg: CfgNode,
+    metric: str = "top1",
     on_batch: Callable[[Scored], None] | None = None,
 ) -> Evaluation:
-    """Accuracy at every frame count the loader yields.  The model comes back in the mode it had.
+    """The `metric` of METERS at every frame count the loader yields.  The model is left as it is.
 
+    What runs is the specialised network of each rate: the same scores in less time, for a copy of
+    the weights per rate.
     `on_batch` is called with each scored batch.  Videos that cannot be read are listed, never
     replaced, and count in no accuracy.
     """
-    was_training = model.training
-    model.eval()
+    scorer = Specialized(model)
     result = Evaluation()
     bar = tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=None)
-    scored_batches = score_batches(model, bar, device, cfg.MODEL.HEAD_ACT, cfg.DATA.ENSEMBLE_METHOD)
+    scored_batches = score_batches(
+        scorer, bar, device, cfg.MODEL.HEAD_ACT, cfg.DATA.ENSEMBLE_METHOD
+    )
     for scored in scored_batches:
         result.failures += scored.batch.failures
         result.videos += len(scored.batch) + len(scored.batch.failures)
         for num_frames, scores in scored.scores.items():
-            confusion = result.by_frames.setdefault(num_frames, Confusion(cfg.MODEL.NUM_CLASSES))
-            confusion.add(scores, scored.batch.labels)
+            if num_frames not in result.by_frames:
+                result.by_frames[num_frames] = METERS[metric](cfg.MODEL.NUM_CLASSES)
+            result.by_frames[num_frames].add(scores, scored.batch.labels)
         if on_batch is not None:
             on_batch(scored)
-    model.train(was_training)
     return result

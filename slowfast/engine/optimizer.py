@@ -8,15 +8,26 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 
 def parameter_groups(
-    model: nn.Module, weight_decay: float, norm_weight_decay: float, exempt_1d: bool
+    model: nn.Module,
+    weight_decay: float,
+    norm_weight_decay: float,
+    exempt_1d: bool,
+    exempt_positions: bool = False,
 ) -> list[dict]:
     """Split the trainable parameters by weight decay; empty groups are dropped.
 
     BatchNorm parameters decay by `norm_weight_decay`; with `exempt_1d` other one-dimensional
-    parameters (biases, LayerNorm) not at all; the rest, with the gains of FFN, by `weight_decay`.
+    parameters (biases, LayerNorm) not at all, with `exempt_positions` neither those that a module
+    lists in `positions`; the rest, with the gains of FFN, by `weight_decay`.
     """
     batch_norm = {
         id(p) for m in model.modules() if isinstance(m, _NormBase) for p in m.parameters()
+    }
+    exempt = {
+        id(getattr(module, name, None))
+        for module in model.modules()
+        for name in getattr(module, "positions", ())
+        if exempt_positions
     }
     groups: dict[str, list[nn.Parameter]] = {"batch_norm": [], "decayed": [], "exempt": []}
     for parameter in model.parameters():
@@ -24,7 +35,7 @@ def parameter_groups(
             continue
         if id(parameter) in batch_norm:
             groups["batch_norm"].append(parameter)
-        elif exempt_1d and parameter.ndim <= 1:
+        elif id(parameter) in exempt or (exempt_1d and parameter.ndim <= 1):
             groups["exempt"].append(parameter)
         else:
             groups["decayed"].append(parameter)
@@ -38,7 +49,11 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> Optimizer:
     """The optimiser of `cfg.SOLVER` over the parameter groups of `model`."""
     solver = cfg.SOLVER
     groups = parameter_groups(
-        model, solver.WEIGHT_DECAY, cfg.BN.WEIGHT_DECAY, solver.ZERO_WD_1D_PARAM
+        model,
+        solver.WEIGHT_DECAY,
+        cfg.BN.WEIGHT_DECAY,
+        exempt_1d=solver.ZERO_WD_1D_PARAM,
+        exempt_positions=cfg.MVIT.ZERO_DECAY_POS_CLS,
     )
     if solver.OPTIMIZING_METHOD == "sgd":
         nesterov = solver.NESTEROV and solver.MOMENTUM > 0

@@ -19,7 +19,8 @@ from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast.config import frame_counts
-from slowfast.datasets import build_loader
+from slowfast.datasets import DATASETS, build_loader
+from slowfast.datasets.lists import class_names
 from slowfast.engine.test import load_test_weights
 from slowfast.models import build_model
 from slowfast.report import Cost, CurvePoint, Dataset, Report, Run, costs
@@ -54,14 +55,19 @@ def members(cfg: CfgNode, seed: int, folder: Path) -> list[Member]:
     variants = {"ffn": []} | {
         f"plain_{t}": ["FFN.ENABLE", False, "DATA.NUM_FRAMES", t] for t in frame_counts(cfg)
     }
-    found = []
-    for name, overrides in variants.items():
-        one = cfg.clone()
-        one.defrost()
-        one.merge_from_list([*overrides, "RNG_SEED", seed, "OUTPUT_DIR", str(folder / name)])
-        one.freeze()
-        found.append(Member(name, one))
+    found = [variant(cfg, name, overrides, seed, folder) for name, overrides in variants.items()]
     return sorted(found, key=lambda member: -member.work)
+
+
+def variant(
+    cfg: CfgNode, name: str, overrides: Sequence[object], seed: int, folder: Path
+) -> Member:
+    """The network `name` of a study: `cfg` with `overrides`, at `seed`, in `folder/name`."""
+    one = cfg.clone()
+    one.defrost()
+    one.merge_from_list([*overrides, "RNG_SEED", seed, "OUTPUT_DIR", str(folder / name)])
+    one.freeze()
+    return Member(name, one)
 
 
 def run_members(pending: Sequence[Member], processes: int) -> None:
@@ -154,12 +160,13 @@ def _costs(member: Member) -> dict[int, Cost]:
 
 
 def _curve(member: Member) -> Iterator[CurvePoint]:
+    metric = DATASETS.get(member.cfg.TRAIN.DATASET).metric
     for record in _records(member, "val_epoch"):
         for rate in frame_counts(member.cfg):
-            yield CurvePoint(record["epoch"], rate, record[f"top1_{rate}"])
+            yield CurvePoint(record["epoch"], rate, record[f"{metric}_{rate}"])
 
 
 def _dataset(cfg: CfgNode) -> Dataset:
     train, test = build_loader(cfg, "train").dataset, build_loader(cfg, "test").dataset
-    classes = (Path(cfg.DATA.PATH_TO_DATA_DIR) / "classes.txt").read_text().split("\n")[:-1]
-    return Dataset(cfg.TRAIN.DATASET, tuple(classes), len(train), len(test))
+    classes = tuple(class_names(cfg.DATA.PATH_TO_DATA_DIR))
+    return Dataset(cfg.TRAIN.DATASET, classes, len(train), len(test))

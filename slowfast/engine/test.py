@@ -1,20 +1,22 @@
 """Multi-view testing at any frame counts, each video decoded once."""
 
-import csv
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast.config import frame_counts
-from slowfast.datasets import build_loader
+from slowfast.datasets import DATASETS, build_loader
+from slowfast.datasets.lists import class_names
+from slowfast.engine.any_frame import prepare_untrained_counts
 from slowfast.engine.checkpoint import Checkpoints
 from slowfast.engine.device import pick_device
-from slowfast.engine.evaluate import Evaluation, Scored, evaluate
+from slowfast.engine.evaluate import Evaluation, evaluate
+from slowfast.engine.failures import write_failures
+from slowfast.engine.outputs import ResultFiles
 from slowfast.models import FrameFlexible, build_model
 from slowfast.weights import load_weights
 
@@ -24,25 +26,25 @@ logger = logging.getLogger(__name__)
 def test(cfg: CfgNode) -> dict[str, Any]:
     """Test as `cfg` says and return the record that is written to OUTPUT_DIR/results/test.json.
 
-    Beside it, predictions.csv lists every video and failures.csv those that could not be read.
+    Beside it, failures.csv lists the videos that could not be read, and `ResultFiles` the others.
     Raises ValueError if there is no checkpoint to test or no video could be read.
     """
     device = pick_device(cfg)
     model = build_model(cfg)
     source = load_test_weights(model, cfg)
     model.to(device)
+    rule = prepare_untrained_counts(model, cfg, device)
     loader = build_loader(cfg, "test")
     folder = Path(cfg.OUTPUT_DIR) / "results"
     folder.mkdir(parents=True, exist_ok=True)
     logger.info("testing %s on %d videos", source, len(loader.dataset))
-    with open(folder / "predictions.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "frames", "prediction", "score", "top5"])
-        result = evaluate(model, loader, device, cfg, lambda scored: _write(writer, scored))
-    record = test_record(model, result, cfg)
+    metric = DATASETS.get(cfg.TEST.DATASET).metric
+    with ResultFiles(folder, class_names(cfg.DATA.PATH_TO_DATA_DIR)) as files:
+        result = evaluate(model, loader, device, cfg, metric, files.add)
+        files.finish(result)
+    record = test_record(model, result, cfg, rule)
     (folder / "test.json").write_text(json.dumps(record, indent=1))
-    with open(folder / "failures.csv", "w", newline="") as file:
-        csv.writer(file).writerows([("index", "path", "error"), *result.failures])
+    write_failures(folder / "failures.csv", result.failures)
     _log_result(record, result)
     if len(result.failures) == result.videos:
         raise ValueError(f"none of the {result.videos} test videos could be read; see the warnings")
@@ -55,46 +57,48 @@ def load_test_weights(model: nn.Module, cfg: CfgNode) -> str:
     TEST.CHECKPOINT_FILE_PATH, else the newest checkpoint in OUTPUT_DIR, else
     TRAIN.CHECKPOINT_FILE_PATH.  Raises ValueError if there is none: random weights are not tested.
     """
-    newest = Checkpoints(Path(cfg.OUTPUT_DIR) / "checkpoints").newest
-    if cfg.TEST.CHECKPOINT_FILE_PATH:
-        load_weights(model, cfg.TEST.CHECKPOINT_FILE_PATH)
-        return cfg.TEST.CHECKPOINT_FILE_PATH
-    if found := newest():
-        path, state = found
-        load_weights(model, state["model_state"])
-        return str(path)
-    if cfg.TRAIN.CHECKPOINT_FILE_PATH:
-        load_weights(model, cfg.TRAIN.CHECKPOINT_FILE_PATH)
-        return cfg.TRAIN.CHECKPOINT_FILE_PATH
-    raise ValueError(
-        f"nothing to test: no checkpoint in {cfg.OUTPUT_DIR}/checkpoints; train first "
-        "or set TEST.CHECKPOINT_FILE_PATH"
-    )
+    path, state = cfg.TEST.CHECKPOINT_FILE_PATH, None
+    if not path and (found := Checkpoints(Path(cfg.OUTPUT_DIR) / "checkpoints").newest()):
+        path, state = str(found[0]), found[1]["model_state"]
+    path = path or cfg.TRAIN.CHECKPOINT_FILE_PATH
+    if not path:
+        raise ValueError(
+            f"nothing to test: no checkpoint in {cfg.OUTPUT_DIR}/checkpoints; train first "
+            "or set TEST.CHECKPOINT_FILE_PATH"
+        )
+    loaded = load_weights(model, state or path)
+    logger.info("weights of %s\n%s", path, loaded.table())
+    return path
 
 
 def activated_rate(model: nn.Module, num_frames: int, trained: tuple[int, ...]) -> int:
-    """The trained frame count whose private layers run for a clip of `num_frames`."""
+    """The frame count whose private layers run for a clip of `num_frames`."""
     if isinstance(model, FrameFlexible):
         rates = model.rates
         return rates.num_frames[rates.tags.index(rates.nearest(num_frames))]
     return trained[-1]
 
 
-def test_record(model: nn.Module, result: Evaluation, cfg: CfgNode) -> dict[str, Any]:
-    """Everything a report needs to know of a test, as plain JSON values."""
+def test_record(
+    model: nn.Module, result: Evaluation, cfg: CfgNode, rule: str = "nearest"
+) -> dict[str, Any]:
+    """Everything a report needs to know of a test, as plain JSON values.
+
+    `rule` is that of FFN.ANY_FRAME which ran where the frame count was not trained.
+    """
     trained = frame_counts(cfg)
-    classes = Path(cfg.DATA.PATH_TO_DATA_DIR) / "classes.txt"
     return {
         "model": cfg.MODEL.MODEL_NAME,
         "flexible": cfg.FFN.ENABLE,
         "dataset": cfg.TEST.DATASET,
+        "metric": DATASETS.get(cfg.TEST.DATASET).metric,
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained": list(trained),
         "views": [cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS],
         "crop": cfg.DATA.TEST_CROP_SIZE,
         "seed": cfg.RNG_SEED,
         "num_classes": cfg.MODEL.NUM_CLASSES,
-        "classes": classes.read_text().split("\n")[:-1] if classes.exists() else [],
+        "classes": class_names(cfg.DATA.PATH_TO_DATA_DIR),
         "coverage": {
             "videos": result.videos,
             "read": result.videos - len(result.failures),
@@ -103,34 +107,19 @@ def test_record(model: nn.Module, result: Evaluation, cfg: CfgNode) -> dict[str,
         "by_frames": {
             str(num_frames): {
                 "rate": activated_rate(model, num_frames, trained),
-                "top1": confusion.top1,
-                "top5": confusion.top5,
-                "per_class": confusion.per_class,
-                "confusion": confusion.matrix.tolist(),
+                "rule": "trained" if num_frames in trained else rule,
+                **meter.record(),
             }
-            for num_frames, confusion in result.by_frames.items()
+            for num_frames, meter in result.by_frames.items()
         },
     }
 
 
-def _write(writer: Any, scored: Scored) -> None:
-    for num_frames, scores in scored.scores.items():
-        top = scores.topk(min(5, scores.shape[1]), dim=1)
-        rows = zip(
-            scored.batch.paths,
-            scored.batch.labels.tolist(),
-            *map(torch.Tensor.tolist, top),
-            strict=True,
-        )
-        for path, label, values, classes in rows:
-            best = " ".join(map(str, classes))
-            writer.writerow([path, label, num_frames, classes[0], f"{values[0]:.4f}", best])
-
-
 def _log_result(record: dict[str, Any], result: Evaluation) -> None:
-    logger.info("%8s %8s %8s %8s", "frames", "rate", "top-1", "top-5")
-    for num_frames, row in record["by_frames"].items():
-        logger.info("%8s %8d %8.2f %8.2f", num_frames, row["rate"], row["top1"], row["top5"])
+    for num_frames, meter in result.by_frames.items():
+        row = record["by_frames"][str(num_frames)]
+        values = ", ".join(f"{name} {value:.2f}" for name, value in meter.summary.items())
+        logger.info("%d frames (rate %d, %s): %s", num_frames, row["rate"], row["rule"], values)
     logger.info("%s", result.coverage)
     for failure in result.failures:
         logger.warning("not tested: %s", failure.error)

@@ -14,17 +14,20 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from slowfast.config import frame_counts
-from slowfast.datasets import Batch, build_loader
+from slowfast.datasets import DATASETS, Batch, build_loader
+from slowfast.datasets.lists import class_names
+from slowfast.datasets.mixing import Mixing, build_mixing
 from slowfast.engine.checkpoint import Checkpoints
 from slowfast.engine.device import AMP_DTYPES, autocast_forward, pick_device
 from slowfast.engine.evaluate import evaluate
+from slowfast.engine.failures import Failures
 from slowfast.engine.logs import Metrics
 from slowfast.engine.meters import Averages, hits_at
 from slowfast.engine.optimizer import build_optimizer, clip_gradients, set_learning_rate
 from slowfast.engine.schedule import Schedule, build_schedule
 from slowfast.models import build_model
 from slowfast.objectives import build_objective
-from slowfast.weights import load_weights
+from slowfast.weights import load_weights, save
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +88,9 @@ class Training:
     step: Stepper
     schedule: Schedule
     checkpoints: Checkpoints
+    mixing: Mixing | None = None
     epoch: int = 0  # epochs finished
-    best: float = -1.0  # mean top-1 over rates
+    best: float = -1.0  # mean of the data set's metric over rates
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> "Training":
@@ -109,7 +113,7 @@ class Training:
         )
         folder = Path(cfg.OUTPUT_DIR) / "checkpoints"
         checkpoints = Checkpoints(folder, cfg.TRAIN.KEEP_CHECKPOINTS)
-        return cls(cfg, model, step, build_schedule(cfg), checkpoints)
+        return cls(cfg, model, step, build_schedule(cfg), checkpoints, build_mixing(cfg))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -121,6 +125,14 @@ class Training:
             "rng_state": _rng_state(self.step.device),
             "cfg": self.cfg.dump(),
         }
+
+    def save_best(self) -> None:
+        """Keeps the network as it is now: to train on, and to use with `slowfast.load`."""
+        self.checkpoints.save_best(self.state_dict())
+        labels = class_names(self.cfg.DATA.PATH_TO_DATA_DIR)
+        if len(labels) != self.cfg.MODEL.NUM_CLASSES:
+            labels = []  # the folder has none, or those of other classes
+        save(self.model, self.cfg, self.checkpoints.folder / "best.safetensors", labels)
 
     def resume(self) -> None:
         """Continue from the newest readable checkpoint of the run, if there is one."""
@@ -172,15 +184,20 @@ def train_epoch(training: Training, loader: Iterable[Batch], metrics: Metrics) -
     cfg, epoch = training.cfg, training.epoch
     training.model.train()
     loader.set_epoch(epoch)
-    averages, failures, clock = Averages(), [], LoopClock()
+    averages, clock = Averages(), LoopClock()
+    listing = Path(cfg.OUTPUT_DIR) / "failures.csv"
+    failures = Failures(len(loader.dataset), cfg.DATA.MAX_FAILURES, listing)
     bar = tqdm(loader, desc=f"epoch {epoch + 1}/{cfg.SOLVER.MAX_EPOCH}", unit="step", disable=None)
     for iteration, batch in enumerate(clock.watch(bar)):
         learning_rate = training.schedule(epoch + iteration / len(loader))
-        failures += batch.failures
+        failures.add(batch.failures)
         if not len(batch):
             continue
         set_learning_rate(training.step.optimizer, learning_rate)
-        record = training.step(batch.to(training.step.device))
+        batch = batch.to(training.step.device)
+        if training.mixing is not None:
+            batch = training.mixing(batch, epoch, iteration)
+        record = training.step(batch)
         averages.add(record, len(batch))
         if (iteration + 1) % cfg.LOG_PERIOD == 0:
             values = _rounded(record) | {"lr": learning_rate, "data_wait": clock.data_wait}
@@ -191,28 +208,29 @@ def train_epoch(training: Training, loader: Iterable[Batch], metrics: Metrics) -
                 f"loss {values['loss']:.3f}, data_wait {clock.data_wait} %, all epochs in {eta}"
             )
     if not averages.means():
-        raise ValueError(f"none of the training videos could be read; first: {failures[0].error}")
+        first = failures.found[0].error
+        raise ValueError(f"none of the training videos could be read; first: {first}")
     training.epoch += 1
     summary = _rounded(averages.means()) | {"data_wait": clock.data_wait}
     logger.info("epoch %d: %s", training.epoch, _text(summary))
     summary |= {"lr": learning_rate, "seconds": clock.seconds, "failures": len(failures)}
     metrics.write("train_epoch", training.epoch * len(loader), epoch=training.epoch, **summary)
-    for failure in failures:
+    for failure in failures.found:
         logger.warning("left out of training: %s", failure.error)
 
 
 def validate(training: Training, loader: Iterable[Batch], metrics: Metrics) -> None:
-    """Evaluate every rate, write it down and keep the network if its mean top-1 is the best."""
-    results = evaluate(training.model, loader, training.step.device, training.cfg)
-    top1 = {f"top1_{t}": round(c.top1, 3) for t, c in results.by_frames.items()}
-    top5 = {f"top5_{t}": round(c.top5, 3) for t, c in results.by_frames.items()}
-    mean = sum(top1.values()) / len(top1)
-    logger.info("  validation: %s, mean %.2f; %s", _text(top1), mean, results.coverage)
-    record = top1 | top5 | {"mean_top1": mean, "failures": len(results.failures)}
+    """Evaluate every rate, write it down and keep the network if its mean metric is the best."""
+    metric = DATASETS.get(training.cfg.TRAIN.DATASET).metric
+    results = evaluate(training.model, loader, training.step.device, training.cfg, metric)
+    main = {f"{metric}_{t}": meter.main for t, meter in results.by_frames.items()}
+    logger.info("  validation: %s, mean %.2f; %s", _text(main), results.mean, results.coverage)
+    record = results.summary | {f"mean_{metric}": results.mean}
+    record = _rounded(record) | {"failures": len(results.failures)}
     metrics.write("val_epoch", training.epoch, epoch=training.epoch, **record)
-    if mean > training.best:
-        training.best = mean
-        training.checkpoints.save_best(training.state_dict())
+    if results.mean > training.best:
+        training.best = results.mean
+        training.save_best()
 
 
 class LoopClock:

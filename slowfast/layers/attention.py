@@ -36,16 +36,23 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers with a GELU between, `dim` to `hidden` and back.
+    """Two layers with a GELU between, `dim` to `hidden` and back, or to `dim_out`.
 
     `layer(dim_in, dim_out)` makes one: `nn.Linear`, or a 1x1x1 convolution for maps.
     """
 
-    def __init__(self, dim: int, hidden: int, dropout: float = 0.0, layer=nn.Linear):
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        dropout: float = 0.0,
+        layer=nn.Linear,
+        dim_out: int | None = None,
+    ):
         super().__init__()
         self.fc1 = layer(dim, hidden)
         self.act = nn.GELU()
-        self.fc2 = layer(hidden, dim)
+        self.fc2 = layer(hidden, dim if dim_out is None else dim_out)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

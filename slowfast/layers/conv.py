@@ -1,8 +1,8 @@
-"""A 3D convolution that the CPU computes in its fastest equal form."""
+"""2D and 3D convolutions in the form that is fastest on their device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from operator import ge, gt
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ _fast = True
 
 @contextmanager
 def plain_convolutions() -> Iterator[None]:
-    """Inside, every `Conv3d` runs as `nn.Conv3d`: the baseline of benchmarks and tests."""
+    """Inside, all run as those of PyTorch: the baseline of benchmarks and tests."""
     global _fast
     before, _fast = _fast, False
     try:
@@ -25,18 +25,16 @@ def plain_convolutions() -> Iterator[None]:
 
 
 class Conv3d(nn.Conv3d):
-    """`nn.Conv3d`; on the CPU in channels-last memory and, where it factors, as 2D convolutions.
+    """`nn.Conv3d`, computed in the form of `FORMS` that is fastest on the device.
 
-        kernel (1, k, k)            over frames, (N*T, C, H, W)
-        kernel (k, 1, 1)            over frames, all k taps at once; then shifted in time and summed
-        clip shorter than kernel    the same
-        depthwise                   the same, tap by tap
-        kernel (k, 1, 1), strided   over time and place, (N, C, T, H*W)
-        any other                   `conv3d`
+        plain    conv3d
+        volume   conv3d in channels-last memory
+        frames   kernel (1, k, k): 2D convolution of all frames, (N*T, C, H, W)
+        taps     odd kernel, any k x k: each tap as `frames`, then shifted in time and summed
+        time     kernel (k, 1, 1): 2D convolution over time and place, (N, C, T, H*W)
 
-    In channels-last memory these are views.  Forward and backward in fp32 on one AVX-512 core, at
-    the sizes of SlowFast R50 and UniFormer-S, they take 0.5-1.0, 0.1-0.8, 0.2-0.4 and 0.5-1.0 of
-    `conv3d` in plain memory.  On other devices all run as `conv3d`.
+    In channels-last memory all are views.  `form` is the choice; `tools/benchmark.py layers` times
+    it against the others.  It was measured on CPUs only: other devices run `plain`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -49,58 +47,159 @@ class Conv3d(nn.Conv3d):
             for geometry in zip(self.kernel_size, self.stride, self.padding, strict=True)
         )
         self._leaves_space = all(space)
+        self._overlaps = any(map(gt, self.kernel_size[1:], self.stride[1:]))
+        time = self.kernel_size[0], self.stride[0], self.dilation[0]
+        self._keeps_length = time == (2 * self.padding[0] + 1, 1, 1)
 
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """The convolution of `(N, C, T, H, W)`; `weight` stands in for the layer's own."""
-        weight = self.weight if weight is None else weight
-        if not _fast or x.device.type != "cpu" or self.padding_mode != "zeros":
-            return self._conv_forward(x, weight.contiguous(), self.bias)
-        x = x.contiguous(memory_format=torch.channels_last_3d)
-        if self._leaves_time:
-            return self._over_frames(x, weight.squeeze(2), self.bias)
-        if self._keeps_length and self.groups == self.in_channels:
-            taps = [self._over_frames(x, tap) for tap in weight.unbind(2)]
-            return self._with_bias(_sum_shifted(taps))
-        # oneDNN's bf16 conv3d makes NaN gradients of 3-frame weights on 2-frame clips (torch 2.13).
-        is_short = x.shape[2] < self.kernel_size[0]
-        if self._keeps_length and self.groups == 1 and (self._leaves_space or is_short):
-            taps = self._over_frames(x, weight.movedim(2, 0).flatten(0, 1))
-            return self._with_bias(_sum_shifted(taps.chunk(weight.shape[2], dim=1)))
-        if self._leaves_space:
-            return self._over_time(x, weight)
-        return self._conv_forward(x, weight, self.bias)
+        return self.compute(x, self.weight if weight is None else weight, self.form(x))
+
+    def compute(self, x: Tensor, weight: Tensor, form: str) -> Tensor:
+        """The convolution in one of `self.forms`."""
+        if form != "plain":
+            x = x.contiguous(memory_format=torch.channels_last_3d)
+        return FORMS[form](self, x, weight)
 
     @property
-    def _keeps_length(self) -> bool:
-        time = self.kernel_size[0], self.stride[0], self.dilation[0]
-        return time == (2 * self.padding[0] + 1, 1, 1)
+    def forms(self) -> tuple[str, ...]:
+        """The forms that compute this convolution, all with the same result."""
+        fits = {"frames": self._leaves_time, "taps": self._keeps_length, "time": self._leaves_space}
+        also = [form for form, does in fits.items() if does] if self.padding_mode == "zeros" else []
+        return ("plain", "volume", *also)
 
-    def _with_bias(self, y: Tensor) -> Tensor:
-        return y if self.bias is None else y + self.bias[:, None, None, None]
+    def form(self, x: Tensor) -> str:
+        """The form of `self.forms` that is fastest for `x` where it is."""
+        if not _fast or x.device.type != "cpu" or self.padding_mode != "zeros":
+            return "plain"
+        trains, dense = torch.is_grad_enabled(), self.groups == 1
+        if self._leaves_space and not self._leaves_time:
+            # A single product has the faster gradient of a large weight.
+            large = dense and self.in_channels * self.out_channels > 2**16
+            return "taps" if trains and large and self._keeps_length else "time"
+        if self._leaves_time and not (dense and self._overlaps and self._suits_volume(x)):
+            return "frames"
+        depthwise = trains and self.groups == self.in_channels
+        if self._keeps_length and (depthwise or dense and not self._suits_volume(x)):
+            return "taps"
+        return "volume"
+
+    def _suits_volume(self, x: Tensor) -> bool:
+        """Whether conv3d is right and fast for `x` (torch 2.13)."""
+        # oneDNN's bf16 conv3d gives NaN gradients of weights larger than the clip ...
+        fits = all(map(ge, x.shape[2:], self.kernel_size))
+        # ... and of single clips only large ones come to oneDNN.
+        return fits and (len(x) > 1 or min(self.kernel_size[1:]) > 3 or x[..., 0].numel() > 20480)
+
+    def _plain(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self._conv_forward(x, weight.contiguous(), self.bias)
+
+    def _volume(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self._conv_forward(x, weight, self.bias)
+
+    def _frames(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self._over_frames(x, weight.squeeze(2), self.bias)
+
+    def _taps(self, x: Tensor, weight: Tensor) -> Tensor:
+        # The centre tap, which no clip is too short for, brings the bias.
+        num_taps, bias = weight.shape[2], self.bias
+        if self.groups == 1:  # one product for all taps
+            joint = weight.movedim(2, 0).flatten(0, 1)
+            sides = (len(joint) - len(weight)) // 2
+            bias = None if bias is None else F.pad(bias, (sides, sides))
+            taps = self._over_frames(x, joint, bias).chunk(num_taps, dim=1)
+        else:
+            biases = [bias if i == num_taps // 2 else None for i in range(num_taps)]
+            pairs = zip(weight.unbind(2), biases, strict=True)
+            taps = [self._over_frames(x, tap, bias) for tap, bias in pairs]
+        return _sum_shifted(taps)
+
+    def _time(self, x: Tensor, weight: Tensor) -> Tensor:
+        geometry = (self.stride[0], 1), (self.padding[0], 0), (self.dilation[0], 1), self.groups
+        # Reshaped with the channels behind: else a batch of one gets strides of no known layout,
+        # and PyTorch copies it into plain memory, here and where the network concatenates.
+        flat = x.movedim(1, -1).flatten(2, 3).movedim(-1, 1)
+        y = F.conv2d(flat, weight.squeeze(4), self.bias, *geometry)
+        return y.movedim(1, -1).unflatten(2, x.shape[3:]).movedim(-1, 1)
 
     def _over_frames(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        dilation = self.dilation[1:]
         frames = x.transpose(1, 2).flatten(0, 1)
-        if self._leaves_space and self.groups == 1:  # a matrix product
-            if x[:, 0].numel() <= 1024:  # too few positions to repay oneDNN's packing of the weight
-                return F.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
-            if len(frames) < 16:  # PyTorch gives oneDNN, the faster, such batches only if dilated
-                dilation = 2
-        y = F.conv2d(frames, weight, bias, self.stride[1:], self.padding[1:], dilation, self.groups)
+        geometry = self.stride[1:], self.padding[1:], self.dilation[1:], self.groups
+        y = _conv2d(frames, weight, bias, *geometry)
         return y.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
 
-    def _over_time(self, x: Tensor, weight: Tensor) -> Tensor:
-        geometry = (self.stride[0], 1), (self.padding[0], 0), (self.dilation[0], 1), self.groups
-        y = F.conv2d(x.flatten(3), weight.squeeze(4), self.bias, *geometry)
-        return y.unflatten(3, x.shape[3:])
+
+FORMS: dict[str, Callable[[Conv3d, Tensor, Tensor], Tensor]] = {
+    "plain": Conv3d._plain,
+    "volume": Conv3d._volume,
+    "frames": Conv3d._frames,
+    "taps": Conv3d._taps,
+    "time": Conv3d._time,
+}
+
+
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d` of `(N, C, H, W)`: `plain`, or on the CPU as the `frames` of a `Conv3d`.
+
+    Not where it trains: PyTorch sums the statistics of channels-last BatchNorms in 32 bits, which
+    moves the logits of a TSM in training by 1e-4 of their scale.
+    """
+
+    forms = ("plain", "frames")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The convolution; `weight` stands in for the layer's own."""
+        return self.compute(x, self.weight if weight is None else weight, self.form(x))
+
+    def compute(self, x: Tensor, weight: Tensor, form: str) -> Tensor:
+        """The convolution in one of `forms`; zeros are padded in `frames`."""
+        if form == "plain":
+            return self._conv_forward(x, weight.contiguous(), self.bias)
+        x = x.contiguous(memory_format=torch.channels_last)
+        geometry = self.stride, self.padding, self.dilation, self.groups
+        return _conv2d(x, weight, self.bias, *geometry)
+
+    def form(self, x: Tensor) -> str:
+        """The form of `forms` that is fastest for `x` where it is."""
+        if not _fast or x.device.type != "cpu" or self.padding_mode != "zeros":
+            return "plain"
+        return "plain" if torch.is_grad_enabled() else "frames"
+
+
+def _conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Tensor:
+    """`F.conv2d` in channels-last memory."""
+    if groups == 1 and weight.shape[2:] == (1, 1) == stride and padding == (0, 0):
+        if x[:, 0].numel() <= 1024:  # too few positions to repay oneDNN's packing of the weight
+            return F.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
+        if len(x) < 16:  # PyTorch gives oneDNN, the faster, such batches only if dilated
+            dilation = (2, 2)
+    return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 
 def _sum_shifted(taps: Sequence[Tensor]) -> Tensor:
     """The sum of an odd number of maps, each one frame later than the next, zeros moving in."""
     num_frames, centre = taps[0].shape[2], len(taps) // 2
-    moved = [
-        F.pad(tap, (0, 0, 0, 0, centre - i, i - centre)) if i != centre else tap
-        for i, tap in enumerate(taps)
-        if abs(i - centre) < num_frames  # the others lie wholly outside the clip
-    ]
-    return reduce(torch.add, moved)
+    total = taps[centre].contiguous(memory_format=torch.channels_last_3d)
+    for i, tap in enumerate(taps):
+        shift = centre - i
+        if shift == 0 or abs(shift) >= num_frames:  # such a map lies wholly outside the clip
+            continue
+        if total.requires_grad:
+            total = total + F.pad(tap, (0, 0, 0, 0, shift, -shift))
+        else:  # in place
+            kept = num_frames - abs(shift)
+            part = total.narrow(2, max(shift, 0), kept)
+            part += tap.narrow(2, max(-shift, 0), kept)
+    return total

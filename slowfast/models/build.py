@@ -5,15 +5,21 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from slowfast.config import CfgNode, Registry
+from slowfast.models.bridges import BRIDGES
 from slowfast.models.flexible import FrameFlexible
+from slowfast.models.mvit import MViT
 from slowfast.models.r2plus1d import R2Plus1D
+from slowfast.models.resnet import ResNet
 from slowfast.models.slowfast import SlowFast
+from slowfast.models.tea import TEA
+from slowfast.models.tsn import TSM, TSN
 from slowfast.models.uniformer import UniFormer
+from slowfast.models.x3d import X3D
 
 # By MODEL.MODEL_NAME.  A class has `from_cfg` and `archs`, what MODEL.ARCH may say of it: the
 # configurations of PySlowFast name both.
 MODELS = Registry("model")
-for _model in (R2Plus1D, SlowFast, UniFormer):
+for _model in (MViT, R2Plus1D, ResNet, SlowFast, TEA, TSM, TSN, UniFormer, X3D, *BRIDGES):
     MODELS.register()(_model)
 
 

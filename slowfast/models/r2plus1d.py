@@ -14,6 +14,8 @@ from slowfast.models.resnet3d import conv, init_weights
 class FactoredConv(nn.Module):
     """A 1x3x3 convolution, norm, ReLU and a 3x1x1 convolution; only the first one strides."""
 
+    folds = (("space", "bn"),)
+
     def __init__(self, dim_in: int, dim_out: int, stride: int = 1):
         super().__init__()
         self.space = conv(dim_in, dim_out, (1, 3, 3), (1, stride, stride))
@@ -27,6 +29,8 @@ class FactoredConv(nn.Module):
 
 class FactoredBlock(nn.Module):
     """Two factored convolutions and a shortcut, a 1x1x1 convolution where the shape changes."""
+
+    folds = (("adaconv", "conv1.space"), ("conv1.time", "bn1"), ("conv2.time", "bn2"))
 
     def __init__(self, dim_in: int, dim_out: int, stride: int = 1):
         super().__init__()
@@ -56,6 +60,7 @@ class R2Plus1D(nn.Module):
     """
 
     archs = ("r2plus1d",)
+    folds = (("stem.0.time", "stem.1"),)
 
     def __init__(
         self,

@@ -4,14 +4,19 @@ A stage holds one or more pathways and maps a list of clips to a list of clips. 
 are PySlowFast's (`s2.pathway0_res0.branch2.a.weight`).
 """
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slowfast.layers.alter import Alter
+from slowfast.config import CfgNode
+from slowfast.layers.alter import Alter, altered
 from slowfast.layers.conv import Conv3d
+from slowfast.layers.nonlocal_block import NonLocalBlock
+from slowfast.layers.window_pool import WindowPool, per_position
 from slowfast.models.flexible import checkpoint
 
 BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -31,15 +36,10 @@ def conv(
     return Conv3d(dim_in, dim_out, kernel, stride, padding, dilations, groups, bias=False)
 
 
-def altered(layer: Conv3d, alter: Alter, x: Tensor) -> Tensor:
-    """`layer(alter(x))`, by altering the smaller of weight and input."""
-    if x.numel() < layer.weight.numel():
-        return layer(alter(x))
-    return layer(x, alter.scale(layer.weight))
-
-
 class Stem(nn.Module):
     """`(B, 3, T, H, W)` to `(B, dim, T, H/4, W/4)`: a kernel x 7 x 7 convolution and a max-pool."""
+
+    folds = (("conv", "bn"),)
 
     def __init__(self, dim: int, temporal_kernel: int):
         super().__init__()
@@ -59,6 +59,7 @@ class Bottleneck(nn.Module):
     """
 
     expansion, last_norm = 4, "c_bn"
+    folds = (("adaconv", "a", "a_bn"), ("b", "b_bn"), ("c", "c_bn"))
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class Basic(nn.Module):
     """Residual branch T x 3 x 3, 1 x 3 x 3; the stride is on the first."""
 
     expansion, last_norm = 1, "b_bn"
+    folds = (("adaconv", "a", "a_bn"), ("b", "b_bn"))
 
     def __init__(
         self,
@@ -121,6 +123,8 @@ class ResBlock(nn.Module):
 
     `transform` makes branch2, from the arguments that follow it.
     """
+
+    folds = (("branch1", "branch1_bn"),)
 
     def __init__(
         self,
@@ -174,6 +178,65 @@ def make_blocks(
     ]
 
 
+def temporal_kernels(cycle: Sequence[int], num_temporal: int, num_blocks: int) -> list[int]:
+    """The temporal kernel of each block: `cycle` again and again, behind `num_temporal` blocks 1.
+
+    (3, 1) for 4 of 5 blocks gives 3 1 3 1 1.
+    """
+    return [cycle[i % len(cycle)] if i < num_temporal else 1 for i in range(num_blocks)]
+
+
+def is_bottleneck(name: str) -> bool:
+    """Whether RESNET.TRANS_FUNC names `Bottleneck`; ValueError if it is not `Basic` either."""
+    if name not in ("bottleneck_transform", "basic_transform"):
+        raise ValueError(
+            f"RESNET.TRANS_FUNC={name!r} is no block of this network; give bottleneck_transform or "
+            "basic_transform"
+        )
+    return name == "bottleneck_transform"
+
+
+def of_pathway(values: Sequence[Any], pathway: int) -> Any:
+    """The entry of a pathway; the last of fewer entries serves the pathways behind it too."""
+    return values[min(pathway, len(values) - 1)]
+
+
+class NonLocals(NamedTuple):
+    """Where non-local blocks stand: per stage, and in it per pathway (see `of_pathway`).
+
+    `locations` lists the residual blocks, counted from 0, behind which one stands; `groups`,
+    `pools` and `instantiation` are those of `NonLocalBlock`.
+    """
+
+    locations: Sequence[Sequence[Sequence[int]]] = ([[]],) * 4
+    groups: Sequence[Sequence[int]] = ([1],) * 4
+    pools: Sequence[Sequence[Sequence[int]]] = ([(1, 2, 2)],) * 4
+    instantiation: str = "softmax"
+
+    @classmethod
+    def from_cfg(cls, cfg: CfgNode) -> NonLocals:
+        node = cfg.NONLOCAL
+        return cls(node.LOCATION, node.GROUP, node.POOL, node.INSTANTIATION)
+
+    def blocks(self, stage: int, pathway: int, dim: int, num_blocks: int) -> dict[int, nn.Module]:
+        """The non-local blocks of a pathway of `dim` channels, by the block that they follow.
+
+        Raises ValueError if the stage, counted from 0, has no such block.
+        """
+        locations = of_pathway(self.locations[stage], pathway)
+        for i in locations:
+            if not 0 <= i < num_blocks:
+                raise ValueError(
+                    f"a non-local block cannot follow residual block {i} of s{stage + 2}, which "
+                    f"has blocks 0 to {num_blocks - 1}; correct NONLOCAL.LOCATION"
+                )
+        pool, groups = (
+            of_pathway(self.pools[stage], pathway),
+            of_pathway(self.groups[stage], pathway),
+        )
+        return {i: NonLocalBlock(dim, pool, groups, self.instantiation) for i in locations}
+
+
 class StemStage(nn.Module):
     """The stem of each pathway: a list of clips in, a list of maps out."""
 
@@ -187,22 +250,38 @@ class StemStage(nn.Module):
 
 
 class ResStage(nn.Module):
-    """The residual blocks of one stage, a list of them per pathway: a list of maps in and out."""
+    """The residual blocks of one stage, a list of them per pathway: a list of maps in and out.
 
-    def __init__(self, *pathways: Sequence[ResBlock], act_checkpoint: bool = False):
+    `nonlocals` holds for each pathway the non-local blocks by the residual block they follow.
+    """
+
+    def __init__(
+        self,
+        *pathways: Sequence[ResBlock],
+        nonlocals: Sequence[Mapping[int, nn.Module]] = (),
+        act_checkpoint: bool = False,
+    ):
         super().__init__()
-        self.num_blocks = [len(blocks) for blocks in pathways]
         self.act_checkpoint = act_checkpoint
+        self.order: list[list[str]] = []
         for p, blocks in enumerate(pathways):
+            self.order.append([])
+            behind = nonlocals[p] if nonlocals else {}
             for i, block in enumerate(blocks):
-                self.add_module(f"pathway{p}_res{i}", block)
+                self._append(p, f"pathway{p}_res{i}", block)
+                if i in behind:
+                    self._append(p, f"pathway{p}_nonlocal{i}", behind[i])
 
     def forward(self, xs: Sequence[Tensor]) -> list[Tensor]:
         return [self._pathway(p, x) for p, x in enumerate(xs)]
 
+    def _append(self, p: int, name: str, block: nn.Module) -> None:
+        self.order[p].append(name)
+        self.add_module(name, block)
+
     def _pathway(self, p: int, x: Tensor) -> Tensor:
-        for i in range(self.num_blocks[p]):
-            block = self.get_submodule(f"pathway{p}_res{i}")
+        for name in self.order[p]:
+            block = self.get_submodule(name)
             x = checkpoint(block, x) if self.act_checkpoint and self.training else block(x)
         return x
 
@@ -223,40 +302,27 @@ class PathwayHead(nn.Module):
         window: tuple[int, int] | None = None,
     ):
         super().__init__()
-        self.window = window
+        self.pool = WindowPool(window)
         self.dropout = nn.Dropout(dropout)
         self.projection = nn.Linear(dim_in, num_classes)
 
     def forward(self, xs: Sequence[Tensor]) -> Tensor:
-        x = torch.cat([self._pool(x) for x in xs], dim=1)
-        positions = x.shape[2] * x.shape[3]
-        if self.training and positions > 1:
-            raise ValueError(
-                f"head_window={self.window} fits {positions} times on the training crop; "
-                "train on window * 32 pixels, or pool everything with head_window=None"
-            )
-        x = x.flatten(2).squeeze(2) if positions == 1 else x.flatten(2).transpose(1, 2)
-        return self.projection(self.dropout(x))
+        return self.classify(torch.cat([self.pool(x) for x in xs], dim=1))
 
-    def _pool(self, x: Tensor) -> Tensor:
-        if self.window is None:
-            return x.mean((2, 3, 4)).unflatten(1, (-1, 1, 1))
-        height, width = x.shape[3:]
-        if height < self.window[0] or width < self.window[1]:
-            raise ValueError(
-                f"head_window={self.window} is larger than the {height}x{width} map; "
-                "give a crop of at least window * 32 pixels"
-            )
-        return F.avg_pool2d(x.mean(2), self.window, stride=1)
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Logits of `(B, dim_in, 1, h, w)`: one per position, without that axis if h = w = 1."""
+        return self.projection(self.dropout(per_position(pooled)))
 
 
 def init_weights(net: nn.Module, fc_std: float = 0.01, zero_final_bn: bool = False) -> None:
     """Initialises as PySlowFast does; `zero_final_bn` makes residual blocks start as identity."""
     for module in net.modules():
-        if isinstance(module, nn.Conv3d):
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=fc_std)
             nn.init.zeros_(module.bias)
-        elif zero_final_bn and isinstance(module, (Bottleneck, Basic)):
+        elif zero_final_bn and hasattr(module, "last_norm"):
             nn.init.zeros_(module.get_submodule(module.last_norm).weight)

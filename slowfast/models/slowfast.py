@@ -14,18 +14,22 @@ from slowfast.models.resnet3d import (
     BLOCKS_PER_STAGE,
     Basic,
     Bottleneck,
+    NonLocals,
     PathwayHead,
     ResStage,
     Stem,
     StemStage,
     conv,
     init_weights,
+    is_bottleneck,
     make_blocks,
+    of_pathway,
+    temporal_kernels,
 )
 
 # Temporal kernels of the stem and the four stages, slow and fast pathway.
 TEMPORAL_KERNELS = ((1, 5), (1, 3), (1, 3), (3, 3), (3, 3))
-Pairs = Sequence[Sequence[int]]  # per stage: (slow, fast)
+Pairs = Sequence[Sequence[int]]  # per stage: (slow, fast), or one number for both
 
 
 def slow_indices(num_frames: int, alpha: int) -> Tensor:
@@ -39,6 +43,8 @@ def slow_indices(num_frames: int, alpha: int) -> Tensor:
 
 class FuseFastToSlow(nn.Module):
     """The lateral connection: appends the fast map, strided in time, to the slow one."""
+
+    folds = (("conv_f2s", "bn"),)
 
     def __init__(self, dim_fast: int, ratio: int, kernel: int, alpha: int):
         super().__init__()
@@ -60,7 +66,8 @@ class SlowFast(nn.Module):
     `alpha` is fast over slow frames, `beta_inv` slow over fast channels, `fusion_ratio` the width
     of the lateral connections over their fast stage.  `bottleneck=None` is the usual block of
     `depth`.  Stages take one `(slow, fast)` pair each: `temporal_blocks` is how many blocks keep
-    the stage's temporal kernel, `strides` and `dilations` are spatial.
+    the stage's temporal kernel, `strides` and `dilations` are spatial.  `nonlocals` says behind
+    which blocks non-local ones stand.
     """
 
     archs = ("slowfast",)
@@ -78,9 +85,10 @@ class SlowFast(nn.Module):
         dropout: float = 0.5,
         bottleneck: bool | None = None,
         stride_1x1: bool = False,
-        temporal_blocks: Pairs = ((3, 3), (4, 4), (6, 6), (3, 3)),
-        strides: Pairs = ((1, 1), (2, 2), (2, 2), (2, 2)),
-        dilations: Pairs = ((1, 1), (1, 1), (1, 1), (1, 1)),
+        temporal_blocks: Pairs = ((3,), (4,), (6,), (3,)),
+        strides: Pairs = ((1,), (2,), (2,), (2,)),
+        dilations: Pairs = ((1,), (1,), (1,), (1,)),
+        nonlocals: NonLocals | None = None,
         head_window: tuple[int, int] | None = None,
         fc_init_std: float = 0.01,
         zero_init_final_bn: bool = False,
@@ -89,6 +97,7 @@ class SlowFast(nn.Module):
         super().__init__()
         _check(depth, alpha, beta_inv, fusion_kernel, width)
         bottleneck = depth >= 50 if bottleneck is None else bottleneck
+        nonlocals = nonlocals or NonLocals()
         transform = partial(Bottleneck, stride_1x1=stride_1x1) if bottleneck else Basic
         expansion = Bottleneck.expansion if bottleneck else Basic.expansion
         fuse = partial(FuseFastToSlow, ratio=fusion_ratio, kernel=fusion_kernel, alpha=alpha)
@@ -102,18 +111,24 @@ class SlowFast(nn.Module):
             dims_in = dims[0] + dims[1] * fusion_ratio, dims[1]
             inner = [width * num_groups * 2**i // thin[p] for p in range(2)]
             dims = [width * expansion * 2**i // thin[p] for p in range(2)]
+            kernels = [
+                temporal_kernels([kernel], of_pathway(temporal_blocks[i], p), num_blocks)
+                for p, kernel in enumerate(TEMPORAL_KERNELS[i + 1])
+            ]
             pathways = [
                 make_blocks(
                     transform,
                     (dims_in[p], inner[p], dims[p]),
-                    _kernels(TEMPORAL_KERNELS[i + 1][p], temporal_blocks[i][p], num_blocks),
-                    strides[i][p],
-                    dilations[i][p],
+                    kernels[p],
+                    of_pathway(strides[i], p),
+                    of_pathway(dilations[i], p),
                     num_groups,
                 )
                 for p in range(2)
             ]
-            self.add_module(f"s{i + 2}", ResStage(*pathways, act_checkpoint=act_checkpoint))
+            behind = [nonlocals.blocks(i, p, dims[p], num_blocks) for p in range(2)]
+            stage = ResStage(*pathways, nonlocals=behind, act_checkpoint=act_checkpoint)
+            self.add_module(f"s{i + 2}", stage)
             if i < 3:
                 self.add_module(f"s{i + 2}_fuse", fuse(dims[1]))
         self.head = PathwayHead(sum(dims), num_classes, dropout, head_window)
@@ -132,11 +147,12 @@ class SlowFast(nn.Module):
             width=cfg.RESNET.WIDTH_PER_GROUP,
             num_groups=cfg.RESNET.NUM_GROUPS,
             dropout=cfg.MODEL.DROPOUT_RATE,
-            bottleneck=cfg.RESNET.TRANS_FUNC == "bottleneck_transform",
+            bottleneck=is_bottleneck(cfg.RESNET.TRANS_FUNC),
             stride_1x1=cfg.RESNET.STRIDE_1X1,
             temporal_blocks=cfg.RESNET.NUM_BLOCK_TEMP_KERNEL,
             strides=cfg.RESNET.SPATIAL_STRIDES,
             dilations=cfg.RESNET.SPATIAL_DILATIONS,
+            nonlocals=NonLocals.from_cfg(cfg),
             # The published FFN pools everything, the plain networks slide the training window.
             head_window=None if cfg.FFN.ENABLE else (window, window),
             fc_init_std=cfg.MODEL.FC_INIT_STD,
@@ -160,10 +176,6 @@ class SlowFast(nn.Module):
         xs = self.s3_fuse(self.s3(xs))
         xs = self.s4_fuse(self.s4(xs))
         return self.head(self.s5(xs))
-
-
-def _kernels(kernel: int, num_temporal: int, num_blocks: int) -> list[int]:
-    return [kernel if i < num_temporal else 1 for i in range(num_blocks)]
 
 
 def _check(depth: int, alpha: int, beta_inv: int, fusion_kernel: int, width: int) -> None:

@@ -50,6 +50,9 @@ class PatchEmbed(nn.Module):
 class CBlock(nn.Module):
     """Local relations: position encoding, 5x5x5 aggregation and an MLP, all as convolutions."""
 
+    folds = (("norm1", "conv1"), ("norm2", "mlp.fc1"))
+    residual_folds = (("adaconv", "pos_embed"),)
+
     def __init__(self, dim: int, hidden: int, dropout: float, drop_path: float):
         super().__init__()
         self.adaconv = Alter(dim)
@@ -71,6 +74,8 @@ class CBlock(nn.Module):
 
 class SABlock(nn.Module):
     """Global relations: depthwise position encoding, joint space-time attention and an MLP."""
+
+    residual_folds = (("adaconv", "pos_embed"),)
 
     def __init__(
         self, dim: int, hidden: int, attention: Attention, dropout: float, drop_path: float
@@ -101,6 +106,7 @@ class UniFormer(nn.Module):
     """
 
     archs = ("uniformer",)
+    folds = (("norm", "head"),)  # a mean stands between them, which commutes with both
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Cross-entropy with the labels: the objective of a plain network."""
+"""The loss of the labels: the objective of a plain network."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import Any
 
 from torch import nn
 
-from slowfast.objectives.losses import cross_entropy
+from slowfast.objectives.losses import LABEL_LOSSES
 from slowfast.objectives.term import OBJECTIVES, Term
 
 
 @OBJECTIVES.register("classify")
 class Classify:
-    """One cross-entropy term for batches of a single clip; `smoothing` as in `cross_entropy`."""
+    """One term for batches of a single clip: `loss` of LABEL_LOSSES, whose labels are smoothed."""
 
-    def __init__(self, smoothing: float = 0.0) -> None:
+    def __init__(self, smoothing: float = 0.0, loss: str = "cross_entropy") -> None:
         self.smoothing = smoothing
+        self.loss, self.part = LABEL_LOSSES[loss]
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> Classify:
-        return cls(cfg.OBJECTIVE.LABEL_SMOOTHING)
+        return cls(cfg.OBJECTIVE.LABEL_SMOOTHING, cfg.MODEL.LOSS_FUNC)
 
     def __call__(self, model: nn.Module, batch: Any) -> Iterator[Term]:
         if len(batch.clips) != 1:
@@ -30,6 +31,7 @@ class Classify:
             )
         (clip,) = batch.clips
         logits = model(clip)
-        loss = cross_entropy(logits, batch.labels, self.smoothing)
+        loss = self.loss(logits, batch.labels, self.smoothing)
         num_frames = clip.shape[2]
-        yield Term(loss, {f"ce_{num_frames}": loss.detach()}, {num_frames: logits.detach()})
+        parts = {f"{self.part}_{num_frames}": loss.detach()}
+        yield Term(loss, parts, {num_frames: logits.detach()})

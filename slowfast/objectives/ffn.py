@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from slowfast.objectives.losses import cross_entropy, distillation_kl
+from slowfast.objectives.losses import LABEL_LOSSES, distillation_kl
 from slowfast.objectives.term import OBJECTIVES, Term
 
 DISTILL = ("teacher", "mutual", "labels")
@@ -25,7 +25,8 @@ class FrameFlexibleTraining:
     The first argument of each KL is detached, so the graph separates by rate.  `per_rate` yields
     one term per rate, highest first, and only one rate's activations are alive; `joint` yields the
     sum: the same gradient.  `mutual` (arXiv:1706.00384) needs all predictions first, hence `joint`.
-    `temperature` is that of each KL, see `distillation_kl`; `smoothing` that of the labels.
+    `temperature` is that of each KL, see `distillation_kl`; `smoothing` that of the labels.  CE is
+    `loss` of LABEL_LOSSES, one for classes that share their probability.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class FrameFlexibleTraining:
         distill: str = "teacher",
         backward: str = "per_rate",
         smoothing: float = 0.0,
+        loss: str = "cross_entropy",
     ) -> None:
         _check_choice("FFN.DISTILL", distill, DISTILL)
         _check_choice("FFN.BACKWARD", backward, BACKWARD)
@@ -45,7 +47,13 @@ class FrameFlexibleTraining:
                 "FFN.DISTILL='mutual' compares the predictions of all rates before any backward "
                 "pass; set FFN.BACKWARD to 'joint'"
             )
+        if loss == "bce_logit":
+            raise ValueError(
+                "the objective 'ffn' compares how classes share their probability; "
+                "set MODEL.LOSS_FUNC to 'soft_cross_entropy' for videos with several labels"
+            )
         self.weight, self.temperature, self.smoothing = weight, temperature, smoothing
+        self.loss, _ = LABEL_LOSSES[loss]
         self.distill, self.backward = distill, backward
 
     @classmethod
@@ -56,6 +64,7 @@ class FrameFlexibleTraining:
             distill=cfg.FFN.DISTILL,
             backward=cfg.FFN.BACKWARD,
             smoothing=cfg.OBJECTIVE.LABEL_SMOOTHING,
+            loss=cfg.MODEL.LOSS_FUNC,
         )
 
     def __call__(self, model: nn.Module, batch: Any) -> Iterator[Term]:
@@ -99,7 +108,7 @@ class FrameFlexibleTraining:
         """The loss of the rate `rank` places below the highest, which is first in `known`."""
         loss, parts = 0.0, {}
         if rank == 0 or self.distill != "teacher":
-            loss = cross_entropy(logits, labels, self.smoothing)
+            loss = self.loss(logits, labels, self.smoothing)
             parts[f"ce_{num_frames}"] = loss.detach()
         peers = self._peers(rank, known)
         if peers:

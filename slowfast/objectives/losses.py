@@ -13,6 +13,33 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Ten
     return F.cross_entropy(_at_least_float32(logits), labels, label_smoothing=smoothing)
 
 
+def soft_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy with weights of the classes `(B, K)`, which are divided by their sum.
+
+    Class indices `(B,)` are taken too.  A video without classes adds nothing.
+    """
+    if labels.ndim == 2:
+        labels = labels / labels.sum(dim=1, keepdim=True).clamp(min=1e-8)
+    return cross_entropy(logits, labels, smoothing)
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Mean over videos and classes, each class with a sigmoid of its own.
+
+    `smoothing` moves labels `(B, K)` that share of the way to 1/2.
+    """
+    targets = labels.lerp(torch.full_like(labels, 0.5), smoothing)
+    return F.binary_cross_entropy_with_logits(_at_least_float32(logits), targets)
+
+
+# MODEL.LOSS_FUNC, and what its parts are called in records.
+LABEL_LOSSES = {
+    "cross_entropy": (cross_entropy, "ce"),
+    "soft_cross_entropy": (soft_cross_entropy, "ce"),
+    "bce_logit": (binary_cross_entropy, "bce"),
+}
+
+
 def distillation_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Mean KL(teacher || student) of the softened predictions, times temperature^2.
 

@@ -85,12 +85,12 @@ class _Plan(NamedTuple):
 
 
 def _plans(report: Report) -> list[_Plan]:
-    low, top = report.rates[0], report.rates[-1]
+    low, top, metric = report.rates[0], report.rates[-1], report.metric.name
     plans = [
         _Plan(
             "frames",
             accuracy_over_frames,
-            f"Top-1 accuracy at other frame counts. Solid blue: trained at {top} frames; dashed "
+            f"{metric} at other frame counts. Solid blue: trained at {top} frames; dashed "
             "green: networks trained separately, each tested at its own count; bold orange: one "
             "frame-flexible network.",
         ),
@@ -103,14 +103,14 @@ def _plans(report: Report) -> list[_Plan]:
         _Plan(
             "matrix",
             accuracy_matrix,
-            "Top-1 accuracy of every network at every tested frame count.",
+            f"{metric} of every network at every tested frame count.",
             wide=False,
         ),
         _Plan(
             "classes",
             accuracy_per_class,
-            f"Accuracy per class, in the order of the network trained at {top} tested at {low}."
-            + _omission(report),
+            f"{report.metric.per_class} per class, in the order of the network trained at {top} "
+            f"tested at {low}." + _omission(report),
         ),
         _Plan(
             "confusion",
@@ -120,10 +120,14 @@ def _plans(report: Report) -> list[_Plan]:
         _Plan(
             "curves",
             learning_curves,
-            "Validation accuracy during training at each trained rate.",
+            f"{metric} in validation during training at each trained rate.",
         ),
     ]
-    measured = {"gflops": all(run.costs for run in report.runs), "curves": bool(report.ffn.curves)}
+    measured = {
+        "gflops": all(run.costs for run in report.runs),
+        "curves": bool(report.ffn.curves),
+        "confusion": bool(report.ffn.confusion),
+    }
     return [plan for plan in plans if measured.get(plan.name, True)]
 
 

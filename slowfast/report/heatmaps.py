@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
+from pathlib import Path
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -11,15 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from slowfast.report.results import Report, Run
-from slowfast.report.style import FRAME, INK, new_figure
+from slowfast.report.results import Report
+from slowfast.report.style import DPI, FRAME, INK, new_figure, styled
 
 COLOURS = colormaps["Blues"]
 MAX_NUMBERED = 24  # classes: beyond it, numbers and names do not fit
+MAX_PANELS = 4
 
 
 def accuracy_matrix(report: Report) -> Figure:
-    """Top-1 of every network (rows) at every tested count (columns); trained counts are framed."""
+    """Every network (rows) at every tested count (columns); trained counts are framed."""
     runs, tested = report.ordered, report.tested
     figure, [[axes]] = new_figure(2.2 + 0.78 * len(tested), 1.6 + 0.8 * len(runs))
     values = [[run.mean(t) for t in tested] for run in runs]
@@ -30,7 +32,7 @@ def accuracy_matrix(report: Report) -> Figure:
     axes.set_xticks(range(len(tested)), map(str, tested))
     axes.set_yticks(range(len(runs)), [run.name for run in runs])
     axes.set_xlabel("Frames at test time  (framed: trained at this count)")
-    axes.set_title("Top-1 accuracy (%)")
+    axes.set_title(f"{report.metric.name} (%)")
     figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02).outline.set_visible(False)
     return figure
 
@@ -42,7 +44,8 @@ def confusion_matrices(report: Report) -> Figure:
     rows = ceil(len(panels) / 2)
     figure, axes = new_figure(2 * side + 3.4, rows * (side + 0.5) + 1.2, rows, 2, sharey=True)
     for cell, (run, frames) in zip(axes.flat, panels, strict=False):
-        image = _draw_confusion(cell, run, frames, report.dataset.classes)
+        title = f"{run.name}, tested at {frames}: {run.mean(frames):.1f} %"
+        image = _draw_confusion(cell, run.confusion[frames], report.dataset.classes, title)
     for unused in axes.flat[len(panels) :]:
         unused.set_visible(False)
     for cell in axes[:, 0]:
@@ -52,11 +55,39 @@ def confusion_matrices(report: Report) -> Figure:
     return figure
 
 
-def _draw_confusion(axes: Axes, run: Run, frames: int, classes: Sequence[str]) -> AxesImage:
-    percent = [[100 * n / max(sum(row), 1) for n in row] for row in run.confusion[frames]]
+def save_confusion(
+    path: Path, matrices: Mapping[int, Sequence[Sequence[int]]], classes: Sequence[str]
+) -> None:
+    """Write a PNG of the confusion at each frame count, at most four of them; rows sum to 100 %."""
+    counts = sorted(matrices)
+    if len(counts) > MAX_PANELS:  # the lowest, the highest and two between them
+        counts = [counts[i * (len(counts) - 1) // (MAX_PANELS - 1)] for i in range(MAX_PANELS)]
+    size = len(matrices[counts[0]])
+    names = list(classes) if len(classes) == size else list(map(str, range(size)))
+    side = min(max(0.36 * size, 3.2), 7.0)
+    with styled():
+        figure, [panels] = new_figure(
+            len(counts) * side + 1.8, side + 1.4, 1, len(counts), sharey=True
+        )
+        for axes, count in zip(panels, counts, strict=True):
+            matrix = matrices[count]
+            hits, videos = sum(matrix[c][c] for c in range(size)), sum(map(sum, matrix))
+            title = f"{count} frames: {100 * hits / max(videos, 1):.1f} %"
+            image = _draw_confusion(axes, matrix, names, title)
+        panels[0].set_ylabel("True class")
+        bar = figure.colorbar(image, ax=panels, fraction=0.025, pad=0.02)
+        bar.set_label("% of the true class")
+        bar.outline.set_visible(False)
+        figure.savefig(path, dpi=DPI)
+
+
+def _draw_confusion(
+    axes: Axes, matrix: Sequence[Sequence[int]], classes: Sequence[str], title: str
+) -> AxesImage:
+    percent = [[100 * n / max(sum(row), 1) for n in row] for row in matrix]
     numbered = len(classes) <= MAX_NUMBERED
     image = _draw_cells(axes, percent, "{:.0f}" if numbered else "", fontsize=8, least=0.5)
-    axes.set_title(f"{run.name}, tested at {frames}: {run.mean(frames):.1f} %")
+    axes.set_title(title)
     axes.set_xlabel("Predicted class")
     if numbered:
         ticks = range(len(classes))

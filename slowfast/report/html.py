@@ -51,7 +51,7 @@ def _facts(report: Report) -> str:
         "Tested at": f"{', '.join(map(str, report.tested))} frames",
         "Seeds": ", ".join(map(str, report.seeds)),
         "Read": coverage_text(report.ffn),
-        "Chance": f"{number(data.chance)} %",
+        "Chance": f"{number(report.chance)} %",
     }
     return "\n".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
 

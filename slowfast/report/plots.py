@@ -65,7 +65,7 @@ def learning_curves(report: Report) -> Figure:
         axes.set_xlabel("Epoch")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_ylim(0, 103)
-    panels[0].set_ylabel("Top-1 accuracy (%)")
+    panels[0].set_ylabel(f"{report.metric.name} (%)")
     panels[-1].legend(loc="lower right")
     return figure
 
@@ -103,8 +103,8 @@ def _draw_three_ways(axes: Axes, report: Report, at: Place) -> None:
     _draw_gap(axes, report, at(high, report.rates[0]))
     low = [run.mean(t) - run.std(t) for run in (high, ffn) for t in report.tested]
     top = [run.mean(t) + run.std(t) for run in report.runs for t in run.trained]
-    percent_axis(axes, min(low), max(top))
-    _draw_chance(axes, report.dataset.chance)
+    percent_axis(axes, min(low), max(top), f"{report.metric.name} (%)")
+    _draw_chance(axes, report.chance or 0)
     _draw_legend(axes, report)
 
 
@@ -172,7 +172,7 @@ def _draw_legend(axes: Axes, report: Report) -> None:
     ]
     title = f"mean ± std of {seeds} seeds" if seeds > 1 else None
     bottom, top = axes.get_ylim()
-    above_chance = (1, max(report.dataset.chance - bottom, 0) / (top - bottom))
+    above_chance = (1, max((report.chance or 0) - bottom, 0) / (top - bottom))
     axes.legend(
         handles=handles,
         loc="lower right",
@@ -226,7 +226,7 @@ def _draw_class_marks(axes: Axes, report: Report, rate: int, classes: Sequence[i
         axes.scatter(x, rows, s=size, c=color, marker=marker, zorder=3, clip_on=False, **edge)
     axes.set_xlim(-3, 103)
     axes.set_title(f"{rate} frames")
-    axes.set_xlabel("Accuracy (%)")
+    axes.set_xlabel(f"{report.metric.per_class} (%)")
 
 
 def _draw_curve(axes: Axes, run: Run, rate: int, **line) -> None:

@@ -1,4 +1,4 @@
-"""Puts the numbers and the figure of a report into a README, so that nobody types them."""
+"""Puts results into a README, so that nobody types them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,22 @@ def publish(report: Report, readme: Path, marker: str, written: Path, figures: P
     By the report's main figure, copied from `written` (where `write_report` wrote) to `figures` as
     `marker.png`, its summary and tables.  Raises ValueError if `readme` lacks the markers.
     """
+    picture = figures / f"{marker}.png"
+    replace_block(readme, marker, _results(report, os.path.relpath(picture, readme.parent)))
+    figures.mkdir(parents=True, exist_ok=True)
+    shutil.copy(written / "figures/frames.png", picture)
+
+
+def replace_block(readme: Path, marker: str, content: str) -> None:
+    """Replace what stands between `<!-- marker -->` and `<!-- /marker -->` in `readme`.
+
+    Raises ValueError if `readme` lacks the markers.
+    """
     text = readme.read_text("utf-8")
     start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
     if start not in text or end not in text:
         raise ValueError(f"{readme} has no lines {start} and {end} to write between")
-    figures.mkdir(parents=True, exist_ok=True)
-    picture = figures / f"{marker}.png"
-    shutil.copy(written / "figures/frames.png", picture)
-    block = "\n\n".join([start, _results(report, os.path.relpath(picture, readme.parent)), end])
+    block = "\n\n".join([start, content, end])
     pattern = re.escape(start) + ".*?" + re.escape(end)
     readme.write_text(re.sub(pattern, lambda _: block, text, flags=re.S), "utf-8")
 
@@ -34,7 +42,7 @@ def _results(report: Report, picture: str) -> str:
     data, seeds, commands = report.dataset, report.seeds, "`, `".join(report.commands)
     return "\n\n".join(
         [
-            f"![Top-1 accuracy over test frames]({picture})",
+            f"![{report.metric.name} over test frames]({picture})",
             summary(report),
             to_markdown(main_table(report)).strip(),
             to_markdown(matrix_table(report)).strip(),

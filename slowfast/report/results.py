@@ -11,6 +11,26 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    """What a network is judged by, in words and in short, with all classes and with each.
+
+    `beside` is the key of a second number of a test, `beside_short` its name.
+    """
+
+    name: str
+    short: str
+    per_class: str
+    beside: str
+    beside_short: str
+
+
+METRICS = {
+    "top1": Metric("Top-1 accuracy", "Top-1", "Accuracy", "top5", "Top-5"),
+    "map": Metric("Mean average precision", "mAP", "Average precision", "hit1", "Hit@1"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +69,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Validation accuracy at one rate after a (fractional) number of epochs."""
+    """Validation accuracy, or its like, at one rate after a (fractional) number of epochs."""
 
     epoch: float
     rate: int
@@ -62,7 +82,9 @@ class Run:
 
     `kind` is `ffn` or `plain`; `accuracy` and `top5` hold one number per seed, `per_class` means
     over seeds (None for a class without videos), `confusion` sums over seeds with the truth in
-    rows.  `curves` may hold several seeds: points of equal epoch and rate are averaged.
+    rows.  `metric`, of METRICS, says what stands for accuracy and top-5; without one class per
+    video there is no confusion.  `curves` may hold several seeds: points of equal epoch and rate
+    are averaged.
     """
 
     name: str
@@ -78,6 +100,7 @@ class Run:
     curves: tuple[CurvePoint, ...] = ()
     views: tuple[int, int] = (1, 1)
     crop: int = 0
+    metric: str = "top1"
 
     def __post_init__(self):
         if self.kind not in ("ffn", "plain"):
@@ -110,20 +133,23 @@ class Run:
         trained = tuple(tests[0]["trained"])
         counts = sorted(tests[0]["by_frames"], key=int)
         by_frames = {int(t): [test["by_frames"][t] for test in tests] for t in counts}
+        metric = tests[0].get("metric", "top1")
+        beside = METRICS[metric].beside
         return cls(
             name=name or (f"trained at {trained[0]}" if len(trained) == 1 else "FFN"),
             kind="plain" if len(trained) == 1 else "ffn",
             trained=trained,
             parameters=tests[0]["parameters"],
-            accuracy={t: [s["top1"] for s in seeds] for t, seeds in by_frames.items()},
-            top5={t: [s["top5"] for s in seeds] for t, seeds in by_frames.items()},
+            accuracy={t: [s[metric] for s in seeds] for t, seeds in by_frames.items()},
+            top5={t: [s[beside] for s in seeds] for t, seeds in by_frames.items()},
             per_class={t: _means(seeds) for t, seeds in by_frames.items()},
-            confusion={t: _sums(seeds) for t, seeds in by_frames.items()},
+            confusion={t: _sums(seeds) for t, seeds in by_frames.items() if metric == "top1"},
             coverage=_merged_coverage([test["coverage"] for test in tests]),
             costs=dict(costs or {}),
             curves=tuple(curves),
             views=tuple(tests[0]["views"]),
             crop=tests[0]["crop"],
+            metric=metric,
         )
 
 
@@ -156,6 +182,16 @@ class Report:
         for run in self.runs:
             if missing := [t for t in self.tested if t not in run.accuracy]:
                 raise ValueError(f"run {run.name!r} was not tested at {missing} frames")
+
+    @property
+    def metric(self) -> Metric:
+        """What the networks are judged by."""
+        return METRICS[self.ffn.metric]
+
+    @property
+    def chance(self) -> float | None:
+        """The metric of guessing, in percent; None where there is no such number."""
+        return self.dataset.chance if self.ffn.metric == "top1" else None
 
     @property
     def ordered(self) -> tuple[Run, ...]:

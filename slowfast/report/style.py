@@ -61,9 +61,9 @@ def new_figure(
     return figure, figure.subplots(rows, columns, squeeze=False, **subplots)
 
 
-def percent_axis(axes: Axes, lowest: float, highest: float) -> None:
-    """Accuracy on y, in tens around the values; from zero when the lowest is below 50."""
+def percent_axis(axes: Axes, lowest: float, highest: float, name: str) -> None:
+    """Percentages on y, in tens around the values; from zero when the lowest is below 50."""
     bottom = 0 if lowest < 50 else 10 * int((lowest - 5) // 10)
     top = min(10 * ceil((highest + 3) / 10), 100)
     axes.set_ylim(bottom, top + 0.03 * (top - bottom))
-    axes.set_ylabel("Top-1 accuracy (%)")
+    axes.set_ylabel(name)

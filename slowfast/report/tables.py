@@ -75,7 +75,7 @@ def main_table(report: Report) -> Table:
         for name, runs, parameters in ways
     ]
     columns = ("Networks", "Parameters", *(f"{rate} frames" for rate in rates), "Mean")
-    return Table("Top-1 accuracy (%) at the trained frame counts", columns, rows)
+    return Table(f"{report.metric.name} (%) at the trained frame counts", columns, rows)
 
 
 def matrix_table(report: Report) -> Table:
@@ -85,7 +85,7 @@ def matrix_table(report: Report) -> Table:
         [Cell(run.name), *(_top1(run, t, best[t]) for t in report.tested)] for run in report.ordered
     ]
     columns = ("Network", *map(str, report.tested))
-    return Table("Top-1 accuracy (%) by network and tested frames", columns, rows)
+    return Table(f"{report.metric.name} (%) by network and tested frames", columns, rows)
 
 
 def cost_table(report: Report) -> Table:
@@ -93,8 +93,9 @@ def cost_table(report: Report) -> Table:
     rows = [
         row for frames in report.tested for row in _cost_rows(frames, _contenders(report, frames))
     ]
+    metric = report.metric
     columns = (
-        *("Frames", "Network", "Top-1 (%)", "Top-5 (%)"),
+        *("Frames", "Network", f"{metric.short} (%)", f"{metric.beside_short} (%)"),
         *("GFLOPs", "Parameters", "Latency (ms)", "Peak memory (MiB)"),
     )
     return Table(f"Accuracy and cost of one clip, {_input_note(report)}", columns, rows, labels=2)
@@ -111,7 +112,8 @@ def per_class_table(report: Report) -> Table:
         [Cell(name), *_class_cells([(rate, percent[i]) for rate, percent in values])]
         for i, name in enumerate(report.dataset.classes)
     ]
-    return Table("Accuracy per class (%) at the trained frame counts", tuple(columns), rows)
+    caption = f"{report.metric.per_class} per class (%) at the trained frame counts"
+    return Table(caption, tuple(columns), rows)
 
 
 def by_role(report: Report, rate: int) -> dict[str, Run]:

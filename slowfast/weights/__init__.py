@@ -1,6 +1,19 @@
-"""Checkpoints into networks: nothing is loaded unless everything is explained."""
+"""Checkpoints into networks and back: nothing is loaded unless everything is explained."""
 
-from slowfast.weights.load import FORMATS, LoadReport, load_weights
+from slowfast.weights.formats import FORMATS, Format
+from slowfast.weights.loading import load_weights
+from slowfast.weights.own import Header, load, read_header, save
 from slowfast.weights.read import read_state_dict
+from slowfast.weights.report import LoadReport
 
-__all__ = ["FORMATS", "LoadReport", "load_weights", "read_state_dict"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Header",
+    "LoadReport",
+    "load",
+    "load_weights",
+    "read_header",
+    "read_state_dict",
+    "save",
+]

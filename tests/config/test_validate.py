@@ -28,7 +28,7 @@ def test_the_defaults_are_valid():
         ("DATA.SAMPLING dens", "did you mean 'dense'?"),
         ("TRAIN.AMP_DTYPE fp8", "must be bf16 or fp16"),
         ("TEST.NUM_SPATIAL_CROPS 2", "must be 1 or 3"),
-        ("RESNET.DEPTH 34", "must be 18, 50 or 101"),
+        ("RESNET.DEPTH 26", "must be 18, 34, 50, 101 or 152"),
         ("NUM_GPUS 2", "must be 0 or 1: runs over several GPUs are not there yet"),
         ("TRAIN.BATCH_SIZE 0", "must be positive"),
         ("SOLVER.BASE_LR -0.1", "must be positive"),
@@ -41,6 +41,17 @@ def test_the_defaults_are_valid():
         ("DATA.INPUT_CHANNEL_NUM [3,2]", "must be all 3"),
         ("DATA.MEAN [0.5]", "must hold three numbers"),
         ("SOLVER.WARMUP_EPOCHS 301", "must not exceed SOLVER.MAX_EPOCH = 300"),
+        ("RESNET.SPATIAL_STRIDES [[1],[2],[2]]", "must be four lists, one per stage"),
+        ("RESNET.SPATIAL_DILATIONS [[1],[1],[],[1]]", "with an entry per pathway"),
+        ("NONLOCAL.GROUP [[1],[1],[0],[1]]", "must be positive"),
+        ("NONLOCAL.INSTANTIATION gaussian", "must be softmax or dot_product"),
+        ("MVIT.MODE mean", "must be conv, avg or max"),
+        ("MVIT.DIM_MUL [[1,2.0],[16,2.0]]", "[16, 2.0] must be [block, factor] with positive"),
+        ("MVIT.HEAD_MUL [[1,0]]", "[1, 0] must be [block, factor] with positive"),
+        ("MVIT.POOL_Q_STRIDE [[1,2,2]]", "[1, 2, 2] must be [block, time, height, width]"),
+        ("MVIT.POOL_KVQ_KERNEL [3,3]", "must be [time, height, width] or None"),
+        ("MVIT.POOL_KV_STRIDE_ADAPTIVE 8", "must be [time, height, width] or None"),
+        ("MVIT.DROPPATH_RATE 1.0", "must be at least 0 and below 1"),
         ("FFN.ENABLE True FFN.NUM_FRAMES [8]", "must hold two counts or more"),
         ("FFN.ENABLE True FFN.NUM_FRAMES [8,4]", "must rise; got 4 after 8"),
         ("FFN.ENABLE True FFN.NUM_FRAMES [8,8]", "must rise; got 8 after 8"),
@@ -85,7 +96,7 @@ def test_mutual_distillation_is_accepted_with_a_joint_backward():
 
 def test_all_problems_are_reported_at_once():
     with pytest.raises(ValueError) as error:
-        checked("TRAIN.BATCH_SIZE", "0", "RESNET.DEPTH", "34")
+        checked("TRAIN.BATCH_SIZE", "0", "RESNET.DEPTH", "26")
     assert "TRAIN.BATCH_SIZE" in str(error.value) and "RESNET.DEPTH" in str(error.value)
 
 

@@ -1,16 +1,18 @@
 """Samples: the right frames at every rate from one decode, random only by seed, epoch and index."""
 
+from functools import partial
+
 import pytest
 import torch
 
-import slowfast.datasets.dataset as dataset_module
 from helpers.videos import STEP, grey, textured_frames, write_grey_video, write_video
 from slowfast.datasets.batch import Failure
 from slowfast.datasets.dataset import VideoDataset
 from slowfast.datasets.lists import Records
 from slowfast.datasets.sampling import DenseSampling, SegmentSampling
 from slowfast.datasets.transforms import Normalize, RandomCrop, UniformCrops
-from slowfast.datasets.video import Video
+from slowfast.datasets.video import open_video
+from slowfast.datasets.video.pyav import PyAVVideo
 
 COUNTS = (4, 8, 16)
 IDENTITY = Normalize([0.0] * 3, [1 / 255] * 3)  # leaves pixel values 0 .. 255
@@ -29,7 +31,7 @@ def opened(monkeypatch):
     """What the data set does to its videos: ("open",) and ("frames", indices)."""
     events = []
 
-    class Recorded(Video):
+    class Recorded(PyAVVideo):
         def __init__(self, *args):
             events.append(("open",))
             super().__init__(*args)
@@ -38,7 +40,7 @@ def opened(monkeypatch):
             events.append(("frames", list(map(int, indices))))
             return super().frames(indices)
 
-    monkeypatch.setattr(dataset_module, "Video", Recorded)
+    monkeypatch.setitem(VideoDataset.__init__.__kwdefaults__, "opener", Recorded)
     return events
 
 
@@ -93,7 +95,7 @@ def test_test_views_are_ordered_by_clip_and_then_by_crop(tmp_path):
         UniformCrops(32, 3),
         IDENTITY,
     )
-    with Video(tmp_path / "v.mp4") as video:
+    with open_video(tmp_path / "v.mp4") as video:
         stored = video.frames(range(30)).float()
     (views,) = dataset[0].clips
     indices = [[1, 9, 16, 24], [5, 13, 20, 28]]  # a quarter and three quarters of each segment
@@ -155,7 +157,8 @@ def test_the_cache_stops_at_its_size(records, opened):
 
 
 def test_frames_are_shrunk_while_decoding(records):
-    dataset = training(records, short_side=24, cache_bytes=10**9)
+    opener = partial(open_video, short_side=24)
+    dataset = training(records, opener=opener, cache_bytes=10**9)
     dataset[0]
     assert dataset.cache.get(0).frames(torch.tensor([0])).shape == (1, 24, 32, 3)
 

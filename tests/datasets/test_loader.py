@@ -9,6 +9,7 @@ from helpers.videos import write_grey_video
 from slowfast.config import get_cfg
 from slowfast.datasets import DATASETS, Batch, build_loader
 from slowfast.datasets.batch import Collate, Failure, Sample
+from slowfast.datasets.manifest import Probe, file_state, write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -192,10 +193,91 @@ def test_an_unknown_split_is_refused(cfg):
         build_loader(cfg, "valid")
 
 
-def test_the_catalogue_knows_the_published_data_sets():
-    assert {"kinetics", "ssv2", "something", "sth", "motion"} <= set(DATASETS.names)
-    assert not DATASETS.get("kinetics").directional
-    assert DATASETS.get("sth") == ("segment", True)
+@pytest.mark.parametrize(
+    ("names", "sampling", "directional", "classes", "metric"),
+    [
+        ("kinetics", "dense", False, 0, "top1"),
+        ("kinetics400 k400", "dense", False, 400, "top1"),
+        ("kinetics600", "dense", False, 600, "top1"),
+        ("kinetics700", "dense", False, 700, "top1"),
+        ("minikinetics", "segment", False, 200, "top1"),
+        ("ssv1 sth something", "segment", True, 174, "top1"),
+        ("ssv2 somethingv2", "segment", True, 174, "top1"),
+        ("hmdb51 hmdb51_3", "segment", False, 51, "top1"),
+        ("ucf101 ucf101_2", "segment", False, 101, "top1"),
+        ("activitynet", "segment", False, 200, "map"),
+        ("fcvid", "segment", False, 239, "map"),
+        ("charades", "dense", False, 157, "map"),
+        ("jester", "segment", True, 27, "top1"),
+        ("imagenet", "segment", False, 1000, "top1"),
+        ("motion", "segment", True, 16, "top1"),
+    ],
+)
+def test_the_catalogue_knows_the_published_data_sets(names, sampling, directional, classes, metric):
+    for name in names.split():
+        entry = DATASETS.get(name)
+        assert (entry.sampling, entry.directional) == (sampling, directional)
+        assert (entry.num_classes, entry.metric) == (classes, metric)
+        assert entry.multi_label == (metric == "map")
+
+
+def test_the_data_sets_of_three_divisions_have_an_entry_for_each():
+    for name in ("hmdb51", "ucf101"):
+        assert [DATASETS.get(f"{name}_{k}").fold for k in (1, 2, 3)] == [1, 2, 3]
+        assert DATASETS.get(name) == DATASETS.get(f"{name}_1")
+
+
+def test_another_number_of_classes_than_the_data_sets_is_told(cfg, caplog):
+    build_loader(cfg, "train")
+    assert "MODEL.NUM_CLASSES is 3, but ssv2 has 174 classes" in caplog.text
+    caplog.clear()
+    cfg.TRAIN.DATASET = "kinetics"  # of which there are several, and parts
+    build_loader(cfg, "train")
+    assert caplog.text == ""
+
+
+def test_labels_of_several_classes_are_rows_of_floats(cfg, folder, tmp_path):
+    lines = [f"{folder}/{i}.mp4 {labels}" for i, labels in enumerate(["0;2", "-", "1"])]
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.LOSS_FUNC = str(tmp_path), "bce_logit"
+    cfg.TRAIN.DATASET = cfg.TEST.DATASET = "charades"
+    batch = next(iter(build_loader(cfg, "test")))
+    assert batch.labels.dtype == torch.float32
+    assert batch.labels.tolist() == [[1, 0, 1], [0, 0, 0]]
+
+
+def test_each_process_loads_its_share(cfg):
+    shares = [build_loader(cfg, "test", rank, 2) for rank in (0, 1)]
+    indices = [[i for b in share for i in b.index.tolist()] for share in shares]
+    assert indices == [[0, 2], [1]]
+
+
+def test_workers_have_as_many_batches_ready_as_the_key_says(cfg):
+    cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PREFETCH_FACTOR = 1, 5
+    assert build_loader(cfg, "train").prefetch_factor == 5
+
+
+def test_videos_that_the_manifest_knows_as_broken_are_not_opened(cfg, folder, tmp_path):
+    cfg.DATA.PATH_TO_DATA_DIR = broken_folder(folder, tmp_path, "val", 1)
+    path = tmp_path / "1.mp4"
+    probe = Probe(str(path), *file_state(str(path)), "1.mp4 was broken when it was checked")
+    write_manifest(tmp_path / "manifest.jsonl", [probe])
+    (failure,) = next(iter(build_loader(cfg, "val"))).failures
+    assert failure.error == "1.mp4 was broken when it was checked"
+
+    cfg.DATA.MANIFEST = ""
+    (failure,) = next(iter(build_loader(cfg, "val"))).failures
+    assert "is empty" in failure.error
+
+
+def test_a_video_that_was_mended_since_the_check_is_read_again(cfg, folder, tmp_path):
+    cfg.DATA.PATH_TO_DATA_DIR = broken_folder(folder, tmp_path, "val", 1)
+    path = tmp_path / "1.mp4"
+    probe = Probe(str(path), *file_state(str(path)), "broken")
+    write_manifest(tmp_path / "manifest.jsonl", [probe])
+    path.write_bytes((folder / "1.mp4").read_bytes())
+    assert next(iter(build_loader(cfg, "val"))).failures == ()
 
 
 def test_a_batch_moves_its_clips_and_labels():

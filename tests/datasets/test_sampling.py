@@ -1,23 +1,19 @@
 """Frame indices, against the same rules written in NumPy and against PySlowFast's own numbers."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
+from helpers.fixture_weights import read_fixture
 from slowfast.datasets.sampling import (
     DenseSampling,
+    FixedViews,
     SegmentSampling,
     dense_indices,
     segment_indices,
     union,
 )
 
-PUBLISHED = json.loads(
-    (Path(__file__).parents[1] / "fixtures/pyslowfast_dense_indices.json").read_text()
-)
 LENGTHS = [1, 2, 3, 7, 16, 17, 40, 301]
 COUNTS = (4, 8, 16)
 
@@ -72,10 +68,11 @@ def test_a_video_without_frames_cannot_be_sampled(sample):
         sample(0, 4)
 
 
-@pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: f"{case['num_frames']}x{case['T']}")
-def test_dense_indices_equal_those_of_pyslowfast(case):
-    indices = dense_indices(case["num_frames"], case["T"], case["start"], case["clip_size"])
-    assert indices.tolist() == case["indices"]
+def test_dense_indices_equal_those_of_pyslowfast():
+    cases = read_fixture("pyslowfast_sampling")["views"]["cases"]
+    for length, fps, count, stride, _view, _views, _offset, start, indices in cases:
+        span = count * stride / 30 * fps
+        assert dense_indices(length, count, start, span).tolist() == indices
 
 
 def test_one_sample_of_a_span_is_its_centre():
@@ -156,6 +153,16 @@ def test_independent_rates_are_drawn_anew():
 def test_the_fixed_views_do_not_depend_on_nesting():
     plain, nested = (SegmentSampling(COUNTS, nested=nested).clips(99, 30.0) for nested in (0, 1))
     assert all(torch.equal(a, b) for a, b in zip(plain[0], nested[0], strict=True))
+
+
+def test_fixed_views_stay_where_other_parts_of_a_sample_are_random():
+    sampling = SegmentSampling(COUNTS)
+    fixed = FixedViews(sampling)
+    assert (fixed.num_frames, fixed.num_clips) == (COUNTS, 1)
+    for expected, indices in zip(
+        sampling.clips(99, 30.0)[0], fixed.clips(99, 30.0, generator())[0], strict=True
+    ):
+        assert torch.equal(expected, indices)
 
 
 def test_union_lists_every_frame_once_and_finds_it_again():

@@ -1,12 +1,12 @@
 """Frames of good videos: the right ones, the right way up, and no more work than needed."""
 
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
 
 from helpers.videos import (
+    ENCODINGS,
+    REAL,
     decode_all,
     grey_frames,
     hide_first_frames,
@@ -15,29 +15,8 @@ from helpers.videos import (
     write_grey_video,
     write_video,
 )
-from slowfast.datasets.video import Video, _is_shown
-
-REAL = sorted((Path(__file__).parents[1] / "fixtures/videos").iterdir())
-
-# Every kind of reference structure that changes which packets a frame needs.
-ENCODINGS = {
-    "closed.mp4": {"options": {"x264-params": "bframes=3:keyint=20"}},
-    "pyramid.mp4": {"options": {"x264-params": "bframes=8:b-pyramid=normal:keyint=60"}},
-    "open_gop.mp4": {"options": {"x264-params": "bframes=3:open-gop=1:keyint=20"}},
-    "intra_refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=20:bframes=2"}},
-    "interlaced.mp4": {"options": {"x264-params": "interlaced=1:bframes=3:keyint=30"}},
-    "10bit.mp4": {"pix_fmt": "yuv420p10le"},
-    "fragmented.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
-    "matroska.mkv": {"options": {"x264-params": "bframes=3:keyint=20"}},
-    "transport.ts": {"options": {"x264-params": "bframes=3:keyint=20"}},
-    "raw.h264": {"options": {"x264-params": "bframes=3:keyint=20"}},
-    "h264.avi": {"options": {"x264-params": "bframes=3:keyint=20"}},
-    "mpeg4.avi": {"codec": "mpeg4", "options": {"bf": "2", "g": "12"}},
-    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "keyint=20:log-level=0"}},
-    "vp8.webm": {"codec": "libvpx", "options": {"deadline": "realtime", "cpu-used": "8"}},
-    "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
-    "av1.mkv": {"codec": "libsvtav1", "options": {"preset": "12", "g": "20"}},
-}
+from slowfast.datasets.video import open_video
+from slowfast.datasets.video.file import is_shown
 
 
 class CountingDecoder:
@@ -64,7 +43,7 @@ class CountingDecoder:
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.name)
 def test_a_real_file_gives_the_pixels_of_a_plain_decode(path):
     expected = decode_all(path)
-    with Video(path) as video:
+    with open_video(path) as video:
         assert video.num_frames == len(expected)
         rng = np.random.default_rng(0)
         for size in (1, 3, 8):
@@ -76,7 +55,7 @@ def test_a_real_file_gives_the_pixels_of_a_plain_decode(path):
 def test_any_subset_of_any_encoding_has_the_pixels_of_a_plain_decode(tmp_path, name):
     path = write_video(tmp_path / name, textured_frames(70, 64, 80), **ENCODINGS[name])
     expected = decode_all(path)
-    with Video(path) as video:
+    with open_video(path) as video:
         assert video.num_frames == len(expected) == 70
         rng = np.random.default_rng(0)
         for _ in range(12):
@@ -85,23 +64,23 @@ def test_any_subset_of_any_encoding_has_the_pixels_of_a_plain_decode(tmp_path, n
 
 
 def test_sampled_indices_can_be_read_back_from_brightness(tmp_path):
-    with Video(write_grey_video(tmp_path / "v.mp4", 40)) as video:
+    with open_video(write_grey_video(tmp_path / "v.mp4", 40)) as video:
         assert read_indices(video.frames([0, 7, 8, 21, 39])) == [0, 7, 8, 21, 39]
 
 
 def test_indices_may_repeat_and_come_in_any_order(tmp_path):
-    with Video(write_grey_video(tmp_path / "v.mp4", 40)) as video:
+    with open_video(write_grey_video(tmp_path / "v.mp4", 40)) as video:
         assert read_indices(video.frames([30, 2, 2, 39, 0])) == [30, 2, 2, 39, 0]
 
 
 def test_a_video_can_be_read_again_and_again(tmp_path):
-    with Video(write_grey_video(tmp_path / "v.mp4", 40)) as video:
+    with open_video(write_grey_video(tmp_path / "v.mp4", 40)) as video:
         for indices in ([39], [0], [38, 39], [5]):
             assert read_indices(video.frames(indices)) == indices
 
 
 def test_a_video_of_one_frame_reads(tmp_path):
-    with Video(write_grey_video(tmp_path / "v.mp4", 1)) as video:
+    with open_video(write_grey_video(tmp_path / "v.mp4", 1)) as video:
         assert video.num_frames == 1
         assert read_indices(video.frames([0, 0])) == [0, 0]
 
@@ -109,21 +88,21 @@ def test_a_video_of_one_frame_reads(tmp_path):
 @pytest.mark.parametrize("size", [(47, 63), (33, 64), (64, 33)])
 def test_odd_sizes_read(tmp_path, size):
     path = write_grey_video(tmp_path / "v.mp4", 5, size, pix_fmt="yuv444p")
-    with Video(path) as video:
+    with open_video(path) as video:
         assert video.size == size
         assert read_indices(video.frames(range(5))) == list(range(5))
 
 
 def test_frame_rate_and_time_stamps_are_those_of_the_file(tmp_path):
     for name in ("v.mp4", "v.mkv", "v.avi"):
-        with Video(write_grey_video(tmp_path / name, 40, fps=25)) as video:
+        with open_video(write_grey_video(tmp_path / name, 40, fps=25)) as video:
             assert video.fps == 25
             assert video.timestamps == pytest.approx(np.arange(40) / 25, abs=1e-3)
 
 
 def test_frames_before_the_start_of_an_edit_list_do_not_count(tmp_path):
     whole = write_grey_video(tmp_path / "whole.mp4", 40, fps=20)
-    with Video(hide_first_frames(whole, tmp_path / "v.mp4", 7 / 20)) as video:
+    with open_video(hide_first_frames(whole, tmp_path / "v.mp4", 7 / 20)) as video:
         assert read_indices(video.frames(range(video.num_frames))) == list(range(7, 40))
 
 
@@ -131,7 +110,7 @@ def test_variable_frame_rate_is_sampled_by_time(tmp_path):
     # Twenty frames in the first second, then four in the next one: 24 slots of 1/12 second.
     times = [*range(0, 1000, 50), 1000, 1250, 1500, 1750]
     path = write_video(tmp_path / "v.mkv", grey_frames(24, 48, 64), times_ms=times)
-    with Video(path) as video:
+    with open_video(path) as video:
         fps, shown = video.fps, read_indices(video.frames(range(24)))
     assert fps == pytest.approx(24 / 2, rel=0.15)
     middles = [(i + 0.5) / fps * 1000 for i in range(24)]
@@ -141,7 +120,7 @@ def test_variable_frame_rate_is_sampled_by_time(tmp_path):
 def test_a_pause_in_a_variable_rate_video_lasts(tmp_path):
     times = [0, 50, 100, 1500, 1550, 1600]
     path = write_video(tmp_path / "v.mp4", grey_frames(6, 48, 64), times_ms=times)
-    with Video(path) as video:
+    with open_video(path) as video:
         assert read_indices(video.frames(range(6))).count(2) >= 4
 
 
@@ -152,7 +131,7 @@ def test_rotated_videos_come_upright(tmp_path, rotation):
     turns = rotation // 90
     stored = np.ascontiguousarray(np.rot90(upright, -turns))
     path = write_video(tmp_path / "v.mp4", [stored] * 3, rotation=rotation)
-    with Video(path) as video:
+    with open_video(path) as video:
         (frame,) = video.frames([1]).numpy()
     assert frame.shape == upright.shape
     assert np.abs(frame.astype(int) - upright).mean() < 4
@@ -160,13 +139,13 @@ def test_rotated_videos_come_upright(tmp_path, rotation):
 
 def test_the_best_of_several_streams_is_read():
     path = next(path for path in REAL if path.name == "nasa_13013.mp4")
-    with Video(path) as video:
+    with open_video(path) as video:
         assert video.size == (270, 480)
 
 
 @pytest.mark.parametrize(("size", "expected"), [((48, 64), (24, 32)), ((64, 48), (32, 24))])
 def test_short_side_shrinks_while_decoding(tmp_path, size, expected):
-    with Video(write_grey_video(tmp_path / "v.mp4", 5, size), short_side=24) as video:
+    with open_video(write_grey_video(tmp_path / "v.mp4", 5, size), short_side=24) as video:
         frames = video.frames([1, 4])
         assert tuple(frames.shape[1:3]) == video.size == expected
         assert read_indices(frames) == [1, 4]
@@ -174,13 +153,13 @@ def test_short_side_shrinks_while_decoding(tmp_path, size, expected):
 
 
 def test_short_side_never_enlarges(tmp_path):
-    with Video(write_grey_video(tmp_path / "v.mp4", 5, (48, 64)), short_side=96) as video:
+    with open_video(write_grey_video(tmp_path / "v.mp4", 5, (48, 64)), short_side=96) as video:
         assert video.size == (48, 64)
 
 
 def test_decoding_stops_soon_after_the_last_wanted_frame(tmp_path):
     path = write_grey_video(tmp_path / "v.mp4", 50, options={"x264-params": "keyint=250"})
-    with Video(path) as video:
+    with open_video(path) as video:
         counter = video._decoder = CountingDecoder(video._decoder)
         video.frames([0, 5, 10])
     assert counter.packets < 20
@@ -189,7 +168,7 @@ def test_decoding_stops_soon_after_the_last_wanted_frame(tmp_path):
 def test_a_far_frame_is_reached_from_its_key_frame(tmp_path):
     frames = textured_frames(60, 48, 64)
     path = write_video(tmp_path / "v.mp4", frames, options={"x264-params": "keyint=10"})
-    with Video(path) as video:
+    with open_video(path) as video:
         counter = video._decoder = CountingDecoder(video._decoder)
         video.frames([2, 55])
     assert counter.flushes == 2
@@ -198,7 +177,7 @@ def test_a_far_frame_is_reached_from_its_key_frame(tmp_path):
 
 def test_one_pass_gives_all_frames_of_one_group(tmp_path):
     path = write_grey_video(tmp_path / "v.mp4", 50, options={"x264-params": "keyint=250"})
-    with Video(path) as video:
+    with open_video(path) as video:
         counter = video._decoder = CountingDecoder(video._decoder)
         video.frames([49, 3, 17, 3])
     assert counter.flushes == 1
@@ -207,4 +186,4 @@ def test_one_pass_gives_all_frames_of_one_group(tmp_path):
 
 def test_hidden_reference_frames_of_vp8_are_not_counted():
     hidden, shown = av.Packet(bytes([0x00, 1, 2])), av.Packet(bytes([0x10, 1, 2]))
-    assert [_is_shown(packet, "vp8") for packet in (hidden, shown)] == [False, True]
+    assert [is_shown(packet, "vp8") for packet in (hidden, shown)] == [False, True]

@@ -5,7 +5,7 @@ from torch import nn
 from slowfast.config import get_cfg
 from slowfast.engine.optimizer import build_optimizer, clip_gradients, parameter_groups
 from slowfast.layers.alter import Gain
-from slowfast.models import make_frame_flexible
+from slowfast.models import MViT, make_frame_flexible
 from slowfast.models.flexible import Rates
 
 
@@ -30,6 +30,14 @@ def test_one_dimensional_parameters_can_be_exempt():
     found = decays(net(), exempt_1d=True)
     assert found["0.bias"] == found["3.weight"] == 0.0
     assert found["1.weight"] == 0.25 and found["2.weight"] == 0.5
+
+
+def test_positions_of_tokens_can_be_exempt():
+    net = MViT(depth=1, dim=16, num_frames=2, crop_size=8, rel_pos_temporal=True)
+    positions = {"cls_token", "pos_embed", "blocks.0.attn.rel_pos_t"}
+    found = decays(net, exempt_1d=False, exempt_positions=True)
+    assert {name for name, decay in found.items() if decay == 0} == positions
+    assert set(decays(net, exempt_1d=False).values()) == {0.5}
 
 
 def test_private_norms_decay_like_norms():

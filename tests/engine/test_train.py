@@ -4,6 +4,7 @@ import shutil
 import pytest
 import torch
 
+import slowfast
 from helpers.runs import tiny_cfg
 from slowfast.engine import run, train
 from slowfast.engine import test as run_test
@@ -11,6 +12,7 @@ from slowfast.engine.checkpoint import read
 from slowfast.engine.run import main
 from slowfast.engine.train import Training
 from slowfast.objectives import build_objective
+from slowfast.weights import read_header
 
 
 def records(folder, kind):
@@ -47,6 +49,7 @@ def test_a_run_leaves_its_configuration_log_and_checkpoints(finished):
     }
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {
         "best.pyth",
+        "best.safetensors",
         "checkpoint_epoch_00001.pyth",
         "checkpoint_epoch_00002.pyth",
     }
@@ -127,8 +130,10 @@ def test_training_without_a_single_readable_video_is_an_error(tmp_path):
         lines.append(f"{k}.mp4 {k}")
     (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "val.csv").write_text("\n".join(lines) + "\n")
-    with pytest.raises(ValueError, match="none of the training videos could be read; first: .*mp4"):
+    with pytest.raises(ValueError, match="8 of 8 training videos could not be read.*MAX_FAILURES"):
         train(tiny_cfg(tmp_path, tmp_path / "run"))
+    with pytest.raises(ValueError, match="none of the training videos could be read; first: .*mp4"):
+        train(tiny_cfg(tmp_path, tmp_path / "run", "DATA.MAX_FAILURES", 8))
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_videos(motion, tmp_path):
@@ -180,3 +185,14 @@ def test_another_number_of_classes_needs_an_explicit_new_head(finished, motion, 
 def test_mixed_precision_trains_and_tests_on_the_gpu(motion, tmp_path, dtype):
     options = ["NUM_GPUS", 1, "TRAIN.MIXED_PRECISION", True, "TRAIN.AMP_DTYPE", dtype]
     assert run(tiny_cfg(motion, tmp_path, *options))["coverage"]["read"] == 16
+
+
+def test_the_best_network_is_rebuilt_from_its_file_alone(finished, motion):
+    folder, _ = finished
+    model = slowfast.load(folder / "checkpoints/best.safetensors")
+    state = read(folder / "checkpoints/best.pyth")["model_state"]
+    assert model.state_dict().keys() == state.keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert model(torch.randn(1, 3, 4, 16, 16)).shape == (1, 16)
+    labels = read_header(folder / "checkpoints/best.safetensors").labels
+    assert list(labels) == (motion / "classes.txt").read_text().split()

@@ -9,6 +9,28 @@ import numpy as np
 from av.stream import Disposition
 from torch import Tensor
 
+REAL = sorted((Path(__file__).parents[1] / "fixtures/videos").iterdir())
+
+# Every kind of reference structure that changes which packets a frame needs.
+ENCODINGS = {
+    "closed.mp4": {"options": {"x264-params": "bframes=3:keyint=20"}},
+    "pyramid.mp4": {"options": {"x264-params": "bframes=8:b-pyramid=normal:keyint=60"}},
+    "open_gop.mp4": {"options": {"x264-params": "bframes=3:open-gop=1:keyint=20"}},
+    "intra_refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=20:bframes=2"}},
+    "interlaced.mp4": {"options": {"x264-params": "interlaced=1:bframes=3:keyint=30"}},
+    "10bit.mp4": {"pix_fmt": "yuv420p10le"},
+    "fragmented.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "matroska.mkv": {"options": {"x264-params": "bframes=3:keyint=20"}},
+    "transport.ts": {"options": {"x264-params": "bframes=3:keyint=20"}},
+    "raw.h264": {"options": {"x264-params": "bframes=3:keyint=20"}},
+    "h264.avi": {"options": {"x264-params": "bframes=3:keyint=20"}},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"bf": "2", "g": "12"}},
+    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "keyint=20:log-level=0"}},
+    "vp8.webm": {"codec": "libvpx", "options": {"deadline": "realtime", "cpu-used": "8"}},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
+    "av1.mkv": {"codec": "libsvtav1", "options": {"preset": "12", "g": "20"}},
+}
+
 STEP = 4  # grey levels between frames: coding errors stay below half of it
 
 

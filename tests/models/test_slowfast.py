@@ -60,7 +60,7 @@ def test_the_fast_pathway_is_beta_times_as_wide(beta_inv):
 def test_the_depth_sets_number_and_kind_of_blocks(depth, blocks, kind):
     net = small(depth=depth)
     stages = (net.s2, net.s3, net.s4, net.s5)
-    assert tuple(stage.num_blocks[0] for stage in stages) == blocks
+    assert tuple(len(stage.order[0]) for stage in stages) == blocks
     assert sum(isinstance(m, kind) for m in net.modules()) == 2 * sum(blocks)
 
 
@@ -130,9 +130,9 @@ def test_a_crop_smaller_than_the_window_is_refused():
 def test_the_configuration_pools_everything_only_for_frame_flexible_networks():
     cfg = get_cfg()
     cfg.merge_from_list(["RESNET.WIDTH_PER_GROUP", 8, "DATA.TRAIN_CROP_SIZE", 224])
-    assert SlowFast.from_cfg(cfg).head.window == (7, 7)
+    assert SlowFast.from_cfg(cfg).head.pool.window == (7, 7)
     cfg.FFN.ENABLE = True
-    assert SlowFast.from_cfg(cfg).head.window is None
+    assert SlowFast.from_cfg(cfg).head.pool.window is None
 
 
 # ---------------------------------------------------------------------------- frame-flexible

@@ -9,7 +9,13 @@ from torch import nn
 from helpers.foreign_net import ForeignNet, clip_of, perturb
 from slowfast.config import get_cfg
 from slowfast.models.flexible import FrameFlexible
-from slowfast.objectives import build_objective, cross_entropy, distillation_kl
+from slowfast.objectives import (
+    binary_cross_entropy,
+    build_objective,
+    cross_entropy,
+    distillation_kl,
+    soft_cross_entropy,
+)
 from slowfast.objectives.classify import Classify
 from slowfast.objectives.ffn import FrameFlexibleTraining
 
@@ -74,6 +80,32 @@ def test_soft_labels_weigh_the_classes():
     torch.testing.assert_close(cross_entropy(logits, mixed), expected)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_binary_cross_entropy_is_the_mean_over_videos_and_classes(smoothing):
+    logits = torch.randn(3, 4, dtype=torch.float64)
+    labels = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.float64)
+    expected = 0.0
+    for row, targets in zip(logits.tolist(), labels.tolist(), strict=True):
+        for z, y in zip(row, targets, strict=True):
+            p, y = 1 / (1 + math.exp(-z)), (1 - smoothing) * y + smoothing / 2
+            expected -= (y * math.log(p) + (1 - y) * math.log(1 - p)) / 12
+    loss = binary_cross_entropy(logits, labels, smoothing)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_soft_cross_entropy_shares_the_probability_among_a_videos_labels():
+    logits = torch.randn(3, 4)
+    labels = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
+    first = sum(cross_entropy(logits[:1], torch.tensor([c])) for c in (0, 2)) / 2
+    expected = (first + cross_entropy(logits[2:], torch.tensor([1]))) / 3  # the second has none
+    torch.testing.assert_close(soft_cross_entropy(logits, labels), expected)
+
+
+def test_soft_cross_entropy_of_class_indices_is_the_plain_one():
+    logits, labels = torch.randn(3, 4), torch.tensor([1, 0, 3])
+    assert torch.equal(soft_cross_entropy(logits, labels, 0.1), cross_entropy(logits, labels, 0.1))
+
+
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_distillation_is_the_divergence_from_the_teacher_averaged_over_videos(temperature):
     student, teacher = torch.randn(2, 4, 6, dtype=torch.float64)
@@ -108,6 +140,16 @@ def test_classify_yields_the_cross_entropy_of_its_clip_once():
     assert torch.equal(term.loss, cross_entropy(logits, batch.labels, 0.1))
     assert term.parts == {"ce_4": term.loss} and not term.parts["ce_4"].requires_grad
     assert torch.equal(term.logits[4], logits) and not term.logits[4].requires_grad
+
+
+def test_classify_takes_the_loss_that_the_configuration_names():
+    cfg = get_cfg()
+    cfg.MODEL.LOSS_FUNC = "bce_logit"
+    model, batch = ForeignNet().double().eval(), batch_of(4)
+    batch.labels = torch.nn.functional.one_hot(batch.labels, 5).double()
+    term = the_term(Classify.from_cfg(cfg), model, batch)
+    assert torch.equal(term.loss, binary_cross_entropy(model(batch.clips[0]), batch.labels))
+    assert list(term.parts) == ["bce_4"]
 
 
 def test_classify_refuses_several_clips_per_video():
@@ -241,6 +283,17 @@ def test_gradients_under_distributed_data_parallel_are_the_same(backward, tmp_pa
 def test_ffn_refuses_a_single_clip_per_video():
     with pytest.raises(ValueError, match="two or more; got 1.*FFN.ENABLE"):
         list(FrameFlexibleTraining()(flexible(), batch_of(8)))
+
+
+def test_ffn_takes_labels_that_share_the_probability_and_refuses_a_sigmoid_for_each():
+    model, batch = flexible(), batch_of(*COUNTS)
+    _, _, high = copy.deepcopy(model)(batch.clips)
+    batch.labels = torch.nn.functional.one_hot(batch.labels, 5).double() * 2
+    objective = FrameFlexibleTraining(loss="soft_cross_entropy")
+    first = next(iter(objective(model, batch)))
+    torch.testing.assert_close(first.loss, soft_cross_entropy(high, batch.labels))
+    with pytest.raises(ValueError, match="set MODEL.LOSS_FUNC to 'soft_cross_entropy'"):
+        FrameFlexibleTraining(loss="bce_logit")
 
 
 def test_mutual_refuses_per_rate_with_the_remedy():

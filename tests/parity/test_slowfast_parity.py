@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from helpers.fixture_weights import fill_state_dict, input_tensor, read_fixture
+from helpers.fixture_weights import input_tensor, read_fixture
 from helpers.parity import (
     RATES,
     TAGS,
@@ -162,19 +162,3 @@ def test_plain_training_gives_the_originals_loss_and_gradients(plain):
     found = gradients(model)
     for name, norm in expected["grad_l2"].items():
         assert found[name].norm().item() == pytest.approx(norm, rel=GRADIENT_RTOL), name
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(
-    ("name", "alpha", "kernel"),
-    [("Kinetics_SLOWFAST_4x16_R50", 8, 5), ("Kinetics_SLOWFAST_8x8_R50", 4, 7)],
-)
-def test_the_kinetics_networks_give_pyslowfasts_probabilities(name, alpha, kernel):
-    record = read_fixture(name)
-    net = SlowFast(alpha=alpha, fusion_kernel=kernel, head_window=(2, 2)).eval()
-    assert sum(p.numel() for p in net.parameters()) == record["params"]
-    net.load_state_dict(fill_state_dict(record["layout"]))
-    for case in ("small", "fully_conv"):
-        clips = [input_tensor(i["name"], i["shape"]) for i in record[case]["inputs"]]
-        scores = to_scores(net.forward_pathways(*clips))
-        close(scores, [record[case]["output_first20"]], atol=1e-5)

@@ -1,5 +1,6 @@
 """An experiment with invented numbers: the shape of real results, for looking and counting only."""
 
+import dataclasses
 import random
 
 import pytest
@@ -91,6 +92,30 @@ def invented_report(seeds: int = 3) -> Report:
         commands=("make demo", "python tools/report.py --out 'results' && echo \"<done>\""),
         cost_note="latency on 1 thread",
     )
+
+
+def with_several_labels(test: dict) -> dict:
+    """The same test on videos with several labels: mean average precision, no confusion."""
+    by_frames = {
+        t: {"rate": row["rate"], "map": row["top1"], "hit1": 98.0, "per_class": row["per_class"]}
+        for t, row in test["by_frames"].items()
+    }
+    return {**test, "metric": "map", "by_frames": by_frames}
+
+
+@pytest.fixture
+def precision_report() -> Report:
+    """One seed of the invented experiment, on videos with several labels."""
+    report = invented_report(1)
+    runs = [
+        Run.from_tests(
+            [with_several_labels(invented_test(run.trained, 0))],
+            costs=run.costs,
+            curves=invented_curves(run.trained),
+        )
+        for run in report.runs
+    ]
+    return dataclasses.replace(report, runs=tuple(runs))
 
 
 @pytest.fixture(scope="session")

@@ -131,6 +131,23 @@ def test_latency_is_positive_and_needs_a_repeat():
         latency_ms(model, SHAPE, repeats=0)
 
 
+def test_latency_is_that_of_the_specialised_network_at_the_clips_frame_count():
+    lengths = []
+
+    class Recorder(nn.BatchNorm3d):
+        def forward(self, clip):
+            lengths.append((clip.shape[2], self.eps))
+            return clip
+
+    model = FrameFlexible(nn.Sequential(Recorder(3)), (2, 4))
+    for norm, eps in zip(model.net[0].copies.values(), (0.2, 0.4), strict=True):
+        norm.eps = eps
+    model.register_forward_pre_hook(lambda *_: pytest.fail("the flexible network ran"))
+    for frames in (1, 2, 4, 9):
+        latency_ms(model, (1, 3, frames, 8, 8), repeats=1)
+    assert set(lengths) == {(1, 0.2), (2, 0.2), (4, 0.4), (9, 0.4)}
+
+
 def test_costs_grow_with_the_frames_they_are_asked_for():
     measured = costs(nn.Conv3d(3, 4, 1), [2, 6], crop=8, repeats=1)
     assert list(measured) == [2, 6]

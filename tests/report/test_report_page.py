@@ -142,3 +142,16 @@ def test_the_terminal_summary_states_coverage_and_every_claim(report):
     lines = summary_lines(report)
     assert "FFN: 300/300 videos read (100.0 %)" in lines
     assert sum(line[:1] in "✓✗" and line != "" for line in lines) == len(claims(report))
+
+
+def test_videos_with_several_labels_are_reported_by_mean_average_precision(
+    precision_report, tmp_path
+):
+    paths = write_report(precision_report, tmp_path)
+    assert not (tmp_path / "figures/confusion.png").exists()
+    text = paths[1].read_text("utf-8")
+    assert "Mean average precision (%) by network and tested frames" in text
+    assert "| mAP (%) | Hit@1 (%) |" in text and "Average precision per class" in text
+    assert "Top-1" not in text and "Top-5" not in text
+    assert "chance" not in paths[0].read_text("utf-8")
+    assert type(precision_report).load(tmp_path / "report.json") == precision_report

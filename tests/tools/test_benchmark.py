@@ -1,43 +1,105 @@
+"""The rows of the benchmarks at tiny sizes; no test measures time."""
+
 import json
-from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
-from slowfast.models import FrameFlexible, R2Plus1D, SlowFast, UniFormer
+from slowfast.config import load_cfg
+from slowfast.engine.benchmark import LAYERS, WAYS, inference, layers, time_layer, training
+from slowfast.engine.benchmark.timing import check_equal, take_turns
+from slowfast.layers.conv import Conv2d, Conv3d
+from slowfast.models import FrameFlexible, SlowFast, UniFormer
 from tools import benchmark
+
+TINY = """
+FFN: {ENABLE: True, NUM_FRAMES: [1, 2]}
+MODEL: {MODEL_NAME: R2Plus1D, NUM_CLASSES: 5, DROPOUT_RATE: 0.0}
+R2PLUS1D: {WIDTHS: [4, 8], BLOCKS: [1, 1]}
+"""
 
 
 @pytest.fixture
-def tiny(monkeypatch):
-    make = partial(R2Plus1D, num_classes=174, widths=(4,), blocks=(1,))
-    monkeypatch.setattr(benchmark, "NETWORKS", {"tiny": (make, (1, 2))})
+def tiny(tmp_path):
+    path = tmp_path / "TINY_FFN.yaml"
+    path.write_text(TINY)
     before = torch.get_num_threads()
-    yield
+    yield path
     torch.set_num_threads(before)
 
 
-def test_every_way_to_train_is_timed_against_the_others(tiny, tmp_path, capsys):
-    path = tmp_path / "rows.json"
-    benchmark.main(["step", "--size", "16", "--repeats", "1", "--json", str(path)])
-    rows = {row["way"]: row for row in json.loads(path.read_text())["rows"]}
-    assert tuple(rows) == benchmark.WAYS
-    assert rows["high"]["over_high"] == rows["baseline"]["over_baseline"] == 1
+def rows_of(what: str, path, *options: str) -> list[dict]:
+    """What the command line writes for a tiny network."""
+    result = path.parent / "rows.json"
+    benchmark.main([what, "--cfg", str(path), "--repeats", "1", "--json", str(result), *options])
+    return json.loads(result.read_text())["rows"]
+
+
+def cases(name: str) -> list[layers.Case]:
+    """All cases of the shipped tables, without their data."""
+    return list(LAYERS[name]("meta"))
+
+
+# ---------------------------------------------------------------------------- command line
+
+
+def test_every_way_to_train_is_timed_against_the_others(tiny, capsys):
+    rows = rows_of("step", tiny, "--size", "16")
+    by_way = {row["way"]: row for row in rows}
+    assert tuple(by_way) == WAYS
+    assert {row["network"] for row in rows} == {"TINY_FFN"}
+    assert by_way["high"]["over_high"] == by_way["baseline"]["over_baseline"] == 1
     printed = capsys.readouterr().out.splitlines()
-    assert printed[1].split() == list(rows["high"])
+    assert printed[0] == "step: batch 2, 16 px, cpu, 1 threads"
+    assert printed[1].split() == list(rows[0])
     assert len({len(line) for line in printed[1:]}) == 1
 
 
+def test_a_specialised_network_is_timed_at_every_rate(tiny):
+    rows = rows_of("inference", tiny, "--size", "16")
+    assert [row["frames"] for row in rows] == [1, 2]
+    for row in rows:
+        for way in ("baseline", "flexible"):
+            ratio = row[f"{way}_s"] / row["specialised_s"]
+            assert row[f"over_{way}"] == pytest.approx(ratio)
+
+
 def test_memory_is_that_above_the_level_before_the_step(tiny):
-    args = benchmark.parse_args(["memory", "--size", "64", "--batch", "16"])
-    assert 0 < benchmark.measure_peak("tiny", "joint", args) < 4096
+    cfg = benchmark.config(tiny, size=64)
+    assert 0 < training.measure_peak(cfg, "joint", batch=16, threads=1) < 4096
 
 
-@pytest.mark.parametrize("way", benchmark.WAYS)
-def test_every_way_gives_a_gradient_to_the_shared_layers(tiny, way):
-    trainer = benchmark.Trainer("tiny", batch=2, size=16, device="cpu")
+def test_the_shipped_configurations_are_the_default():
+    for what, (paths, batch, size) in benchmark.DEFAULTS.items():
+        args = benchmark.parse_args([what])
+        assert (args.batch, args.size) == (batch, size)
+        assert args.cfg == [benchmark.FFN / path for path in paths]
+        assert all(path.is_file() for path in args.cfg)
+
+
+def test_a_plain_configuration_is_refused(tiny):
+    tiny.write_text(TINY.replace("True", "False"))
+    with pytest.raises(ValueError, match="FFN.ENABLE"):
+        benchmark.config(tiny, size=16)
+
+
+# ---------------------------------------------------------------------------- training
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_trains_the_shared_layers(tiny, way):
+    trainer = training.Trainer(benchmark.config(tiny, size=16), batch=2)
+    before = trainer.model.net.projection.weight.clone()
     trainer.step(way)
-    assert trainer.model.net.projection.weight.grad.norm() > 0
+    assert not torch.equal(trainer.model.net.projection.weight, before)
+
+
+def test_only_the_highest_rate_trains_alone(tiny):
+    trainer = training.Trainer(benchmark.config(tiny, size=16), batch=2)
+    trainer.step("high")
+    gradients = {name: p.grad for name, p in trainer.model.named_parameters() if ".copies." in name}
+    assert all((g is None) == (".copies.1." in name) for name, g in gradients.items())
 
 
 @pytest.mark.parametrize(
@@ -48,5 +110,110 @@ def test_the_baseline_computes_the_same_logits(net):
     clip = torch.randn(1, 3, 4, 32, 32)
     with torch.inference_mode():
         expected = model(clip)
-        with benchmark.as_the_originals():
+        with training.as_the_originals():
             assert torch.allclose(model(clip), expected, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------- layers
+
+
+def small_cases() -> list[layers.Case]:
+    convolutions = [
+        Conv3d(4, 8, (3, 1, 1), padding=(1, 0, 0)),
+        Conv3d(4, 8, (1, 3, 3), padding=(0, 1, 1)),
+        Conv3d(4, 4, 3, padding=1, groups=4),
+        Conv3d(4, 8, (5, 1, 1), (2, 1, 1), (2, 0, 0)),
+    ]
+    x = torch.randn(2, 4, 4, 5, 5)
+    q, k = torch.randn(1, 2, 9, 4), torch.randn(1, 2, 5, 4)
+    return [
+        layers.shift_case(torch.randn(6, 16, 5, 5), num_frames=3),
+        layers.gain_case(x),
+        layers.attention_case(q, k, k.clone()),
+        *(layers.conv_case("small", layer, x) for layer in convolutions),
+        layers.conv_case("small", Conv2d(4, 8, 1), x[:, :, 0]),
+    ]
+
+
+@pytest.mark.parametrize("case", small_cases(), ids=lambda case: f"{case.layer} {case.size}")
+def test_a_layer_is_timed_in_all_its_forms(case):
+    rows = time_layer(case, repeats=1)
+    assert [row["form"] for row in rows] == list(case.forms)
+    for column, ours in zip(layers.COLUMNS, case.ours, strict=True):
+        assert rows[0][f"{column}_ratio"] == 1
+        assert [row["form"] for row in rows if "ours" in row[f"{column}_mark"]] == [ours]
+        fastest = min(rows, key=lambda row: row[f"{column}_ms"])
+        assert [row for row in rows if "fastest" in row[f"{column}_mark"]] == [fastest]
+
+
+@pytest.mark.parametrize("case", small_cases(), ids=lambda case: f"{case.layer} {case.size}")
+@pytest.mark.parametrize("wrong", ["output", "gradient"])
+def test_a_form_that_is_wrong_is_not_timed(case, wrong):
+    *_, last = case.forms
+    run, inputs = case.forms[last]
+
+    def broken(*tensors):
+        y = run(*tensors)
+        return (
+            y + 0.01 * y.detach().abs().max() if wrong == "output" else y + 0.01 * (y - y.detach())
+        )
+
+    case.forms[last] = layers.Form(broken, inputs)
+    with pytest.raises(ValueError, match=f"'{last}' differs"):
+        time_layer(case, repeats=1)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_shipped_case_names_the_form_the_networks_take(name):
+    assert cases(name)
+    for case in cases(name):
+        assert set(case.ours) <= set(case.forms)
+        assert len(case.forms) > 1
+
+
+# ---------------------------------------------------------------------------- inference and clocks
+
+
+def test_a_specialised_network_with_other_logits_is_not_timed(tiny, monkeypatch):
+    def wrong(model, num_frames):
+        net = specialize(model, num_frames)
+        net.projection.bias.data[0] += 1
+        return net
+
+    specialize = inference.specialize
+    monkeypatch.setattr(inference, "specialize", wrong)
+    with pytest.raises(ValueError, match="'specialised' differs"):
+        inference.time_inference(benchmark.config(tiny, size=16), batch=1, repeats=1)
+
+
+def test_rates_differ_in_a_network_as_if_trained():
+    net = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.AdaptiveAvgPool3d(1))
+    model = inference.as_if_trained(FrameFlexible(net, (2, 4)))
+    low, high = model((torch.ones(1, 3, 2, 4, 4), torch.ones(1, 3, 4, 4, 4)))
+    assert not torch.allclose(low, high, atol=1e-3)
+
+
+def test_runs_take_turns_after_one_to_warm_up():
+    order = []
+    times = take_turns({name: lambda name=name: order.append(name) for name in "ab"}, repeats=2)
+    assert order == list("ababab")
+    assert set(times) == {"a", "b"}
+
+
+def test_no_median_of_no_turns():
+    with pytest.raises(ValueError, match="repeats=0"):
+        take_turns({}, repeats=0)
+
+
+def test_results_may_differ_by_rounding_of_their_scale_only():
+    a = torch.tensor([1000.0, 0.0])
+    check_equal("x", {"a": [a], "b": [a + 0.05]}, tolerance=1e-4)
+    for b in (a + 0.2, a * torch.nan):
+        with pytest.raises(ValueError, match="tensor 0 of 'b' differs from that of 'a'"):
+            check_equal("x", {"a": [a], "b": [b]}, tolerance=1e-4)
+
+
+def test_measured_networks_run_in_32_bits(tiny):
+    tiny.write_text(TINY + "TRAIN: {MIXED_PRECISION: True}\n")
+    assert load_cfg(tiny).TRAIN.MIXED_PRECISION
+    assert not benchmark.config(tiny, size=16).TRAIN.MIXED_PRECISION

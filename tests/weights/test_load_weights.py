@@ -83,6 +83,18 @@ def test_a_plain_network_loads_a_plain_checkpoint():
     assert_holds(target, model.state_dict())
 
 
+def test_a_checkpoint_of_another_librarys_network_loads_behind_its_bridge():
+    class Bridge(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = ForeignNet()
+
+    net, target = perturb(ForeignNet()), FrameFlexible(Bridge(), COUNTS)
+    report = load_weights(target, net.state_dict())
+    assert not report.missing and "model.bn_4.weight" in report.loaded
+    assert torch.equal(target.net.model.stem.weight, net.stem.weight)
+
+
 def test_old_checkpoints_without_batch_counters_load():
     model, target = perturb(fresh()), fresh()
     state = {n: t for n, t in model.state_dict().items() if "num_batches" not in n}

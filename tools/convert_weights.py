@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Turn a published checkpoint into a file that `slowfast.load` needs nothing else for.
+
+    python tools/convert_weights.py SLOWFAST_8x8_R50.pkl \\
+        --cfg configs/Kinetics/SLOWFAST_8x8_R50.yaml --out slowfast.safetensors
+
+The YAML, and KEY VALUE pairs behind it, say which network the weights go into; a frame-flexible one
+gets its private layers from plain weights.  What became of every name is printed.  Nothing is
+written unless all is explained.  An --out that ends in .pyth is a checkpoint for PySlowFast.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from slowfast.config import CfgNode, load_cfg
+from slowfast.models import build_model
+from slowfast.weights import FORMATS, load_weights, save
+from slowfast.weights.replacing import replacing
+
+SUFFIXES = (".safetensors", ".pyth")
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", nargs="?", help="the checkpoint; its content tells what it is")
+    parser.add_argument(
+        "--cfg", nargs="+", metavar=("YAML", "KEY VALUE"), help="the network; overrides may follow"
+    )
+    parser.add_argument("--out", type=Path, help="file to write, .safetensors or .pyth")
+    parser.add_argument(
+        "--new-head",
+        action="store_true",
+        help="keep a new classifier where the checkpoint has another number of classes",
+    )
+    parser.add_argument("--format", default="auto", help="see --list; auto tells it by the names")
+    parser.add_argument("--labels", type=Path, help="text file with a class name per line")
+    parser.add_argument("--list", action="store_true", help="list the formats and exit")
+    args = parser.parse_args(argv)
+    if not args.list and not (args.source and args.cfg and args.out):
+        parser.error("give SOURCE, --cfg YAML and --out FILE, or --list")
+    if args.out and args.out.suffix not in SUFFIXES:
+        parser.error(f"--out {args.out} must end in {' or '.join(SUFFIXES)}")
+    if args.labels and args.out.suffix != ".safetensors":
+        parser.error(f"--labels go into .safetensors only, not into {args.out}")
+    return args
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Reads, explains and writes; raises ValueError or OSError for what the user can mend."""
+    cfg = load_cfg(args.cfg[0], args.cfg[1:])
+    labels = args.labels.read_text(encoding="utf-8").splitlines() if args.labels else []
+    torch.manual_seed(cfg.RNG_SEED)  # a new classifier is the same each time
+    model = build_model(cfg)
+    report = load_weights(model, args.source, args.format, args.new_head)
+    print(report.table(full=True))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if args.out.suffix == ".pyth":
+        save_for_pyslowfast(model, cfg, args.out)
+    else:
+        save(model, cfg, args.out, labels)
+    print(f"wrote {args.out}")
+
+
+def save_for_pyslowfast(model: nn.Module, cfg: CfgNode, path: Path) -> None:
+    """A .pyth without epoch and optimiser, so that fine-tuning from it starts at epoch 0."""
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        torch.save({"model_state": state, "cfg": cfg.dump()}, file)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line; what the user can mend ends in one message and exit code 1."""
+    args = parse_args(argv)
+    if args.list:
+        for name in FORMATS.names:
+            family = FORMATS.get(name)
+            print(f"{name:12} {family.contents}; MODEL.MODEL_NAME {family.models}")
+        return
+    try:
+        convert(args)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
