@@ -22,9 +22,9 @@ from slowfast.models.resnet3d import (
     Stem,
     StemStage,
     init_weights,
-    is_bottleneck,
     make_blocks,
     of_pathway,
+    shared_arguments,
     temporal_kernels,
 )
 
@@ -116,25 +116,12 @@ class ResNet(nn.Module):
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> ResNet:
-        window = cfg.DATA.TRAIN_CROP_SIZE // 32
         return cls(
-            depth=cfg.RESNET.DEPTH,
-            num_classes=cfg.MODEL.NUM_CLASSES,
             arch=cfg.MODEL.ARCH or "slow",
-            width=cfg.RESNET.WIDTH_PER_GROUP,
-            num_groups=cfg.RESNET.NUM_GROUPS,
-            dropout=cfg.MODEL.DROPOUT_RATE,
-            bottleneck=is_bottleneck(cfg.RESNET.TRANS_FUNC),
-            stride_1x1=cfg.RESNET.STRIDE_1X1,
             temporal_blocks=[of_pathway(n, 0) for n in cfg.RESNET.NUM_BLOCK_TEMP_KERNEL],
             strides=[of_pathway(n, 0) for n in cfg.RESNET.SPATIAL_STRIDES],
             dilations=[of_pathway(n, 0) for n in cfg.RESNET.SPATIAL_DILATIONS],
-            nonlocals=NonLocals.from_cfg(cfg),
-            # A frame-flexible network pools everything, the plain one slides the training window.
-            head_window=None if cfg.FFN.ENABLE else (window, window),
-            fc_init_std=cfg.MODEL.FC_INIT_STD,
-            zero_init_final_bn=cfg.RESNET.ZERO_INIT_FINAL_BN,
-            act_checkpoint=cfg.MODEL.ACT_CHECKPOINT,
+            **shared_arguments(cfg),
         )
 
     def forward(self, clip: Tensor) -> Tensor:

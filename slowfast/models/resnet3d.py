@@ -314,6 +314,26 @@ class PathwayHead(nn.Module):
         return self.projection(self.dropout(per_position(pooled)))
 
 
+def shared_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """What `SlowFast.from_cfg` and `ResNet.from_cfg` read alike, by the name of the argument."""
+    window = cfg.DATA.TRAIN_CROP_SIZE // 32
+    return {
+        "depth": cfg.RESNET.DEPTH,
+        "num_classes": cfg.MODEL.NUM_CLASSES,
+        "width": cfg.RESNET.WIDTH_PER_GROUP,
+        "num_groups": cfg.RESNET.NUM_GROUPS,
+        "dropout": cfg.MODEL.DROPOUT_RATE,
+        "bottleneck": is_bottleneck(cfg.RESNET.TRANS_FUNC),
+        "stride_1x1": cfg.RESNET.STRIDE_1X1,
+        "nonlocals": NonLocals.from_cfg(cfg),
+        # The published FFN pools everything, the plain networks slide the training window.
+        "head_window": None if cfg.FFN.ENABLE else (window, window),
+        "fc_init_std": cfg.MODEL.FC_INIT_STD,
+        "zero_init_final_bn": cfg.RESNET.ZERO_INIT_FINAL_BN,
+        "act_checkpoint": cfg.MODEL.ACT_CHECKPOINT,
+    }
+
+
 def init_weights(net: nn.Module, fc_std: float = 0.01, zero_final_bn: bool = False) -> None:
     """Initialises as PySlowFast does; `zero_final_bn` makes residual blocks start as identity."""
     for module in net.modules():

@@ -21,9 +21,9 @@ from slowfast.models.resnet3d import (
     StemStage,
     conv,
     init_weights,
-    is_bottleneck,
     make_blocks,
     of_pathway,
+    shared_arguments,
     temporal_kernels,
 )
 
@@ -136,28 +136,15 @@ class SlowFast(nn.Module):
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> SlowFast:
-        window = cfg.DATA.TRAIN_CROP_SIZE // 32
         return cls(
-            depth=cfg.RESNET.DEPTH,
-            num_classes=cfg.MODEL.NUM_CLASSES,
             alpha=cfg.SLOWFAST.ALPHA,
             beta_inv=cfg.SLOWFAST.BETA_INV,
             fusion_ratio=cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO,
             fusion_kernel=cfg.SLOWFAST.FUSION_KERNEL_SZ,
-            width=cfg.RESNET.WIDTH_PER_GROUP,
-            num_groups=cfg.RESNET.NUM_GROUPS,
-            dropout=cfg.MODEL.DROPOUT_RATE,
-            bottleneck=is_bottleneck(cfg.RESNET.TRANS_FUNC),
-            stride_1x1=cfg.RESNET.STRIDE_1X1,
             temporal_blocks=cfg.RESNET.NUM_BLOCK_TEMP_KERNEL,
             strides=cfg.RESNET.SPATIAL_STRIDES,
             dilations=cfg.RESNET.SPATIAL_DILATIONS,
-            nonlocals=NonLocals.from_cfg(cfg),
-            # The published FFN pools everything, the plain networks slide the training window.
-            head_window=None if cfg.FFN.ENABLE else (window, window),
-            fc_init_std=cfg.MODEL.FC_INIT_STD,
-            zero_init_final_bn=cfg.RESNET.ZERO_INIT_FINAL_BN,
-            act_checkpoint=cfg.MODEL.ACT_CHECKPOINT,
+            **shared_arguments(cfg),
         )
 
     def forward(self, clip: Tensor) -> Tensor:
