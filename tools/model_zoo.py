@@ -58,9 +58,9 @@ content, add `TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH WEIGHTS`.
   To compare with the FFN paper: it counts SlowFast at 224 pixels though it tests at 256, and
   UniFormer for one crop though it tests three.
 - **Parameters** are those of the configuration with its number of classes.
-- **Published weights and top-1** are their authors': the file name or the name that the weights have
-  there, the format as which they load and, behind the accuracy, the views of that test. **None of
-  these accuracies was measured here.** Three numbers belong to the three frame counts.
+- **Published weights and top-1** are their authors': the file name or the name that the weights
+  have there, the format as which they load and, behind the accuracy, the views of that test.
+  **None of these accuracies was measured here.** Three numbers belong to the three frame counts.
 - Multiply-adds are those of this code. Non-local blocks without a softmax take fewer than the
   original (0.87 of SlowFast NLN), as they skip the matrix of all pairs of positions; MViTv2 takes
   more (1.07 of MViTv2-S), as it looks its relative positions up inside the attention.

@@ -17,7 +17,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from slowfast.config import CfgNode, from_tree
-from slowfast.models import build_model
+from slowfast.models import FrameFlexible, build_model
 from slowfast.weights.loading import load_weights
 from slowfast.weights.read import is_safetensors
 from slowfast.weights.replacing import replacing
@@ -50,10 +50,15 @@ def save(
         raise ValueError(
             f"{len(labels)} labels for MODEL.NUM_CLASSES={cfg.MODEL.NUM_CLASSES}; one per class"
         )
+    config = _portable(cfg)
+    if isinstance(model, FrameFlexible) and model.rates.num_frames != tuple(cfg.FFN.NUM_FRAMES):
+        # `add_rates` gave it more.
+        rates = {"NUM_FRAMES": list(model.rates.num_frames), "TAGS": list(model.rates.tags)}
+        config["FFN"] = config["FFN"] | rates
     header = {
         "version": VERSION,
         "architecture": cfg.MODEL.MODEL_NAME,
-        "config": _portable(cfg),
+        "config": config,
         "labels": list(labels),
     }
     # Copies, since the format takes neither strided tensors nor two names for one memory.

@@ -123,3 +123,15 @@ def test_a_key_written_beside_its_alias_wins():
 def test_an_override_undoes_what_an_alias_in_the_file_implied(write):
     path = write("a.yaml", "MODEL: {MODEL_NAME: SlowFast_FFN}")
     assert not load_cfg(path, ["FFN.ENABLE", "False"]).FFN.ENABLE
+
+
+def test_pyslowfasts_decoder_is_pyav(log):
+    assert merged("DATA.DECODING_BACKEND", "torchvision").DATA.DECODING_BACKEND == "pyav"
+    (line,) = log()
+    assert line.endswith("DATA.DECODING_BACKEND torchvision -> DATA.DECODING_BACKEND pyav")
+
+
+@pytest.mark.parametrize("name", ["pyav", "torchcodec"])
+def test_our_decoders_stay(log, name):
+    assert merged("DATA.DECODING_BACKEND", name).DATA.DECODING_BACKEND == name
+    assert log() == []

@@ -73,6 +73,14 @@ def test_indices_may_repeat_and_come_in_any_order(tmp_path):
         assert read_indices(video.frames([30, 2, 2, 39, 0])) == [30, 2, 2, 39, 0]
 
 
+def test_no_frames_and_frames_beyond_the_end_are_refused(tmp_path):
+    with open_video(write_grey_video(tmp_path / "v.mp4", 40)) as video:
+        with pytest.raises(ValueError, match="no frames asked for"):
+            video.frames([])
+        with pytest.raises(IndexError, match="40"):
+            video.frames([3, 40])
+
+
 def test_a_video_can_be_read_again_and_again(tmp_path):
     with open_video(write_grey_video(tmp_path / "v.mp4", 40)) as video:
         for indices in ([39], [0], [38, 39], [5]):

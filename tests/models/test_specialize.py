@@ -2,7 +2,6 @@ import copy
 
 import pytest
 import torch
-from models.test_build import COUNTS, OWN, SIZE, clip_of, every_network, flexible_net, plain_net
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -17,6 +16,15 @@ from slowfast.models.flexible import (
     Specialized,
     make_frame_flexible,
     specialize,
+)
+from tests.models.test_build import (
+    COUNTS,
+    OWN,
+    SIZE,
+    clip_of,
+    every_network,
+    flexible_net,
+    plain_net,
 )
 
 

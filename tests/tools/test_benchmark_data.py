@@ -71,14 +71,8 @@ def test_ways_that_show_other_pictures_are_not_timed(paths, monkeypatch):
         data._check_equal(dataset)
 
 
-def test_films_differ_by_seed_and_only_by_it(paths, tmp_path):
-    again = TINY.write(tmp_path / "again.mp4", seed=0)
-    with (
-        open_video(paths[0]) as one,
-        open_video(paths[1]) as two,
-        open_video(again) as same,
-    ):
+def test_films_have_the_stated_size_and_differ_by_seed(paths):
+    with open_video(paths[0]) as one, open_video(paths[1]) as two:
         assert one.num_frames == two.num_frames == 20
-        assert one.size == (64, 80)
-        assert torch.equal(one.frames([3]), same.frames([3]))
+        assert one.size == two.size == (64, 80)
         assert not torch.equal(one.frames([3]), two.frames([3]))

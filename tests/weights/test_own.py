@@ -17,6 +17,7 @@ from helpers.foreign_net import perturb
 from helpers.source import ROOT
 from slowfast.config import get_cfg
 from slowfast.models import build_model
+from slowfast.models.flexible import add_rates
 from slowfast.weights import load_weights, own, read_header, save
 from tests.models.test_build import OWN, cfg_of, clip_of
 
@@ -50,6 +51,16 @@ def test_every_network_is_rebuilt_from_its_file_alone(name, flexible, path):
 def test_the_rates_and_their_tags_come_back(path):
     saved(path, *R2PLUS1D)
     assert slowfast.load(path).rates.tags == ("a", "b", "c")
+
+
+def test_rates_that_were_added_after_training_come_back(path):
+    cfg = cfg_of("R2Plus1D", "FFN.ENABLE", True)
+    model = perturb(build_model(cfg)).eval()
+    add_rates(model, [6], "interpolated")
+    save(model, cfg, path)
+    again = slowfast.load(path)
+    assert again.rates.num_frames == (2, 4, 6, 8)
+    assert torch.equal(again(clip_of(6)), model(clip_of(6)))
 
 
 def test_the_header_is_json_of_architecture_configuration_and_labels(path):

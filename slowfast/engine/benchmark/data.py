@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -23,7 +23,7 @@ from slowfast.datasets.records import Records
 from slowfast.datasets.sampling import DenseSampling, Indices, Sampling, SegmentSampling, union
 from slowfast.datasets.transforms import Box, Crops, Normalize, RandomCrop, UniformCrops
 from slowfast.engine.benchmark.film import Film
-from slowfast.engine.benchmark.timing import seconds, take_turns
+from slowfast.engine.benchmark.timing import seconds
 
 MEAN, STD = [0.45] * 3, [0.225] * 3
 RATES = ((4, 8, 16), (16, 32, 64))
@@ -77,7 +77,7 @@ def _time_testing(
         _dataset(paths, sampling, crops, cache_bytes=10**10)[index]
 
     ours, per_view, once = (
-        take_turns({"": partial(_for_each, range(len(paths)), read)}, repeats)[""].cpu / len(paths)
+        _least_seconds([read], range(len(paths)), repeats)[0]
         for read in (dataset.__getitem__, partial(_one_by_one, dataset), decode_all)
     )
     what = f"test 10x3 views, {_words(sampling)}"
@@ -97,10 +97,11 @@ def _time_rates(
             (clip,) = sampling.clips(video.num_frames, video.fps, generator)
             video.frames(union([clip[rates]])[0])
 
-    all_rates, highest = slice(None), slice(-1, None)
-    times = _in_turn(partial(decode, all_rates), partial(decode, highest), len(paths), repeats)
+    ways = [partial(decode, rates) for rates in (slice(None), slice(-1, None))]
+    ours, highest = _least_seconds(ways, _keys(paths), repeats)
     what = f"decode {_words(sampling)}, {name}"
-    return _row(what, f"{sampling.num_frames[-1]} frames alone", *times, at_most=1.05)
+    other = f"{sampling.num_frames[-1]} frames alone"
+    return _row(what, other, ours, highest, ours / highest, at_most=1.05)
 
 
 def _time_training(
@@ -109,27 +110,30 @@ def _time_training(
     """A random sample against decoding all, floats, resizing and cropping."""
     dataset = _dataset(paths, sampling, crops, random=True)
     _check_equal(dataset)
-    other = partial(straightforward, dataset)
-    ours_s, other_s, ratio = _in_turn(dataset.__getitem__, other, len(paths), repeats)
+    ways = [dataset.__getitem__, partial(straightforward, dataset)]
+    ours, other = _least_seconds(ways, _keys(paths), repeats)
     what = f"train {crops.size} px, {_words(sampling)}"
-    times = ours_s, other_s, 1 / ratio
-    return _row(what, "decode all, float, resize, crop", *times, at_least=2.5)
+    name = "decode all, float, resize, crop"
+    return _row(what, name, ours, other, other / ours, at_least=2.5)
 
 
-def _in_turn(
-    ours: Callable[[tuple[int, int]], object],
-    other: Callable[[tuple[int, int]], object],
-    num_videos: int,
-    repeats: int,
-) -> tuple[float, float, float]:
-    """Seconds per sample of two ways that take turns, and the median of their ratios."""
-    keys = [(epoch, index) for epoch in range(DRAWS) for index in range(num_videos)]
-    rounds = [
-        [seconds(partial(_for_each, keys, read)).cpu / len(keys) for read in (ours, other)]
+def _keys(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Epoch and index of the random samples that are timed."""
+    return [(epoch, index) for epoch in range(DRAWS) for index in range(len(paths))]
+
+
+def _least_seconds(
+    ways: Sequence[Callable[[Any], object]], keys: Sequence[Any], repeats: int
+) -> list[float]:
+    """CPU seconds per key of each way in its best of `repeats` turns, after one to warm up.
+
+    What else the machine does can only add to them.
+    """
+    turns = [
+        [seconds(partial(_for_each, keys, way)).cpu / len(keys) for way in ways]
         for _ in range(repeats + 1)
-    ][1:]
-    ours_s, other_s = map(median, zip(*rounds, strict=True))
-    return ours_s, other_s, median(a / b for a, b in rounds)
+    ]
+    return [min(times) for times in zip(*turns[1:], strict=True)]
 
 
 def _for_each(keys: Iterable[Any], read: Callable[[Any], object]) -> None:
@@ -173,7 +177,10 @@ def _dataset(paths: Sequence[Path], sampling: Sampling, crops: Crops, **how: Any
 
 
 def straightforward(dataset: VideoDataset, key: int | tuple[int, int]) -> tuple[Tensor, ...]:
-    """A sample by decoding every frame, floats, resizing whole frames and cropping last."""
+    """A sample by decoding every frame, floats, resizing whole frames and cropping last.
+
+    PyAV decodes as it does by itself.
+    """
     clips, frames, generator = _clips_and_frames(dataset, key)
     boxes = dataset.crops.boxes(*frames.shape[1:3], generator)
     return _float_views(dataset, frames, clips, boxes)
@@ -195,8 +202,7 @@ def _clips_and_frames(
     generator = sample_generator(dataset.seed, epoch, index) if dataset.random else None
     with av.open(dataset.records.path(index)) as container:
         stream = container.streams.video[0]
-        stream.thread_count = 1
-        rgb = [f.to_ndarray(format="rgb24", threads=1) for f in container.decode(stream)]
+        rgb = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
         fps = float(stream.average_rate)
     clips = dataset.sampling.clips(len(rgb), fps, generator)
     return clips, torch.from_numpy(np.stack(rgb)), generator

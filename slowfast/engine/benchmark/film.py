@@ -26,11 +26,8 @@ class Film:
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=self.fps, options={"g": "250"})
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
-            stream.codec_context.thread_count = 1
-            for pixels in self._frames(rng):
-                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-                # On several threads the conversion varies from run to run.
-                container.mux(stream.encode(frame.reformat(format="yuv420p", threads=1)))
+            for frame in self._frames(rng):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode(None))
         return path
 
