@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         "--separate",
         type=int,
         nargs="*",
-        default=[2, 3, 6, 8],
+        default=[2, 8],
         help="frame counts that a plain network each is trained for",
     )
     parser.add_argument("--data", default="data/motion", help="folder of the generated videos")
