@@ -12,10 +12,10 @@ STAMP := $(VENV)/.installed
 ORACLES := $(VENV)/oracles
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study test oracles lint
+.PHONY: help demo study test test-slurm oracles lint
 
 help:  ## show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(STAMP)  ## generate videos, train, test and write results/report.html
 	$(BIN)/python tools/study.py --command 'make demo' $(ARGS)
@@ -24,7 +24,11 @@ study: $(STAMP)  ## the demo over three seeds (longer)
 	$(BIN)/python tools/study.py --seeds 0 1 2 --out results/study --command 'make study' $(ARGS)
 
 test: $(STAMP)  ## the default tests; ARGS="-m slow" or ARGS="-m gpu" runs the others
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
+
+test-slurm: $(STAMP)  ## training on a SLURM cluster of two nodes on this machine (as root)
+	tests/slurm/install.sh
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slurm tests/slurm $(ARGS)
 
 oracles: $(ORACLES)/.installed  ## the tests of bridges to torchvision, timm and pytorchvideo
 	PYTHONPATH=$(ORACLES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto \

@@ -7,9 +7,10 @@ from helpers.source import ROOT, files
 from slowfast.config import frame_counts, get_cfg, load_cfg
 from slowfast.datasets.batch import Batch
 from slowfast.engine.optimizer import build_optimizer
-from slowfast.engine.train import Stepper
+from slowfast.engine.step import Stepper
 from slowfast.models import build_model
 from slowfast.objectives import build_objective
+from slowfast.objectives.distill import teacher_yaml
 
 # What makes every network small; its depth and all that its YAML says of its shape stays.
 NARROW = {
@@ -19,9 +20,14 @@ NARROW = {
     "X3D.DIM_C5": 16,
     "MVIT.EMBED_DIM": 8,
     "MVIT.DROPPATH_RATE": 0.0,
+    "VIDEO_SWIN.EMBED_DIM": 24,
+    "VIDEO_SWIN.DROP_PATH_RATE": 0.0,
+    "DISTILL.STUDENT_SIZE": 16,
     "UNIFORMER.DEPTH": [1, 1, 1, 1],
     "UNIFORMER.EMBED_DIM": [16, 16, 32, 32],
     "UNIFORMER.HEAD_DIM": 16,
+    "FRAME_EXIT.HIDDEN_DIM": 16,
+    "FRAME_EXIT.CLIP_LENGTH": 1,
     "DATA.TRAIN_CROP_SIZE": 32,
     "DATA.TRAIN_JITTER_SCALES": [32, 40],
     "DATA.TEST_CROP_SIZE": 32,
@@ -79,16 +85,30 @@ def reduced(path):
     return cfg
 
 
+def give_teacher(cfg, folder):
+    """Makes the YAML's teacher one as narrow, with some weights."""
+    teacher = reduced(teacher_yaml(cfg.DISTILL.TEACHER_CFG))
+    (folder / "teacher.yaml").write_text(teacher.dump())
+    torch.save({"model_state": build_model(teacher).state_dict()}, folder / "teacher.pyth")
+    cfg.DISTILL.TEACHER_CFG = str(folder / "teacher.yaml")
+    cfg.DISTILL.TEACHER_WEIGHTS = str(folder / "teacher.pyth")
+
+
 @pytest.mark.parametrize("path", RUNNABLE, ids=name)
-def test_a_shipped_yaml_trains_a_step(path):
+def test_a_shipped_yaml_trains_a_step(path, tmp_path):
     cfg = reduced(path)
     torch.manual_seed(0)
+    if cfg.OBJECTIVE.NAME == "distill":
+        give_teacher(cfg, tmp_path)
     model = build_model(cfg).train()
     optimizer = build_optimizer(model, cfg)
     step = Stepper(model, build_objective(cfg), optimizer, torch.device("cpu"))
     clips = tuple(torch.randn(2, 3, count, 32, 32) for count in frame_counts(cfg))
-    before = [parameter.clone() for parameter in model.parameters()]
-    record = step(Batch(clips, torch.tensor([0, 1]), torch.arange(2)))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    before = [parameter.clone() for parameter in trained]
+    several = cfg.MODEL.LOSS_FUNC == "bce_logit"  # labels per video
+    labels = torch.eye(2, cfg.MODEL.NUM_CLASSES) if several else torch.tensor([0, 1])
+    record = step(Batch(clips, labels, torch.arange(2)))
     assert record["grad_norm"] > 0
-    changed = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
+    changed = [not torch.equal(a, b) for a, b in zip(before, trained, strict=True)]
     assert sum(changed) > 0.9 * len(changed)

@@ -70,7 +70,7 @@ def test_optional_packages_are_not_imported_with_the_package():
 
 
 def test_every_config_key_is_read_by_some_code():
-    checks_only = {ROOT / "slowfast/config" / name for name in ("defaults.py", "validate.py")}
+    checks_only = {*files("slowfast/config/defaults"), ROOT / "slowfast/config/validate.py"}
     readers = set(files("slowfast", "tools")) - checks_only
     read = set().union(*(keys_read(path, sections()) for path in readers))
     unread = all_keys() - read - ONLY_CHECKED
@@ -92,8 +92,9 @@ def test_the_search_for_config_keys_sees_through_local_names(tmp_path):
 
 
 def test_every_config_key_has_a_comment():
-    lines = (ROOT / "slowfast/config/defaults.py").read_text().splitlines()
-    is_key = re.compile(r"_C\.[A-Z0-9_.]+ = (?!CfgNode\(\))")
+    paths = files("slowfast/config/defaults")
+    lines = [line for path in paths for line in path.read_text().splitlines()]
+    is_key = re.compile(r"KEYS\.[A-Z0-9_.]+ = (?!CfgNode\(\))")
     for before, line in zip(lines, lines[1:], strict=False):
         if is_key.match(line):  # a comment may serve several keys that follow it
             assert before.startswith("# ") or is_key.match(before), f"no comment above: {line}"

@@ -4,6 +4,7 @@
     python tools/benchmark.py step         a training step in four ways that take turns
     python tools/benchmark.py memory       its peak above the level before, each in a new process
     python tools/benchmark.py inference    a frame-flexible network and its specialised one
+    python tools/benchmark.py exits        videos that leave early, in a batch and one by one
     python tools/benchmark.py layers       layers in all their forms, forward and backward
     python tools/benchmark.py data         reading generated videos, and memory over 2,000 of them
 
@@ -12,15 +13,24 @@ The ways to train: `high` trains the highest rate alone; `per_rate` is FFN as th
 it: conv3d everywhere, each gain a depthwise convolution with a residual, attention with the matrix
 of its scores.  All take the training loop's own step.  CPU seconds are those of all threads; on
 CUDA the GPU's clock counts.
+`step` and `memory` compare settings, too, at the size of a real training:
+
+    python tools/benchmark.py step --device cuda --batch 8 --size 224 --json \\
+        --precision fp32 bf16 --compile off on --channels-last off on --ways high per_rate joint
+
+Every combination is a network of its own; `over_first` is the ratio to the first one.
+`exits` has of random videos half leave at every exit, in turns with the same videos alone.
 `layers` marks the form that the networks take as "ours" and the fastest one of the run.
 `data` says of every row whether its goal is met.
 """
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from datetime import date
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +39,30 @@ import torch
 from slowfast.config import CfgNode, load_cfg
 from slowfast.engine.benchmark import (
     LAYERS,
+    WAYS,
+    Setting,
     measure_data,
     memory_peaks,
+    time_exits,
     time_inference,
     time_layer,
     time_steps,
 )
+from slowfast.engine.selfcheck import versions
 
-FFN = Path(__file__).resolve().parents[1] / "projects/ffn/configs"
+ROOT = Path(__file__).resolve().parents[1]
+FFN = ROOT / "projects/ffn/configs"
 TRAINED = ("SSv1/SLOWFAST_16x8_R50_FFN.yaml", "SSv1/UNIFORMER_S16_FFN.yaml")
 TESTED = (*TRAINED, "SSv1/TSM_R50_FFN.yaml", "Kinetics/X3D_M_FFN.yaml")
+EXITS = (
+    ROOT / "configs/Motion/R2PLUS1D_FFN.yaml",
+    ROOT / "projects/frame_exit/configs/Motion/FRAMEEXIT_R2PLUS1D_GATES.yaml",
+)
 DEFAULTS = {  # configurations, videos, pixels
     "step": (TRAINED, 2, 112),
     "memory": (TRAINED, 2, 112),
     "inference": (TESTED, 1, 224),
+    "exits": (EXITS, 32, 32),
     "layers": ((), 2, None),
     "data": ((), None, None),
 }
@@ -57,26 +77,29 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if args.what == "data":
         yield from measure_data(args.repeats, args.videos)
     for path in args.cfg:
-        cfg = config(path, args.size)
+        cfg = config(path, args.size, flexible=args.what != "exits")
         if args.what == "step":
-            rows = time_steps(cfg, args.batch, args.repeats, args.device)
+            rows = time_steps(cfg, args.batch, args.repeats, args.device, args.ways, args.settings)
         elif args.what == "memory":
-            rows = memory_peaks(cfg, args.batch, args.threads, args.device)
+            rows = memory_peaks(
+                cfg, args.batch, args.threads, args.device, args.ways, args.settings
+            )
         else:
-            rows = time_inference(cfg, args.batch, args.repeats, args.device)
+            time = time_exits if args.what == "exits" else time_inference
+            rows = time(cfg, args.batch, args.repeats, args.device)
         yield from ({"network": Path(path).stem, **row} for row in rows)
 
 
-def config(path: str | Path, size: int) -> CfgNode:
-    """A frame-flexible configuration at another resolution, in 32 bits, without checkpointing.
+def config(path: str | Path, size: int, flexible: bool = True) -> CfgNode:
+    """A configuration at another resolution, in 32 bits, without checkpointing.
 
-    Raises ValueError if it is not frame-flexible.
+    Raises ValueError if it has to be, and is not, frame-flexible.
     """
     sizes = {"TRAIN_CROP_SIZE": size, "TEST_CROP_SIZE": size, "TRAIN_JITTER_SCALES": [size, size]}
     changes = {f"DATA.{key}": value for key, value in sizes.items()}
     changes |= {"TRAIN.MIXED_PRECISION": False, "MODEL.ACT_CHECKPOINT": False}
     cfg = load_cfg(path, list(chain.from_iterable(changes.items())))
-    if not cfg.FFN.ENABLE:
+    if flexible and not cfg.FFN.ENABLE:
         raise ValueError(f"{path} has no FFN.ENABLE: True; give a YAML of projects/ffn/configs")
     return cfg
 
@@ -110,14 +133,26 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("what", choices=tuple(DEFAULTS))
     parser.add_argument("--cfg", nargs="+", metavar="FILE", help="frame-flexible YAMLs")
     parser.add_argument("--layers", nargs="+", choices=tuple(LAYERS), default=list(LAYERS))
-    parser.add_argument("--batch", type=int, help="videos per step; 2, for inference 1")
-    parser.add_argument("--size", type=int, help="side of clips in pixels; 112, for inference 224")
+    parser.add_argument("--batch", type=int, help="videos per step; 2, inference 1, exits 32")
+    parser.add_argument("--size", type=int, help="pixels of a side; 112, inference 224, exits 32")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU computation")
     parser.add_argument("--videos", type=int, default=2000, help="over which memory is watched")
     parser.add_argument("--repeats", type=int, default=5, help="timed turns, for the median")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--json", metavar="FILE", help="also write the rows to this file")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="to train")
+    formats, switch = ("fp32", "bf16", "fp16"), ("off", "on")
+    parser.add_argument("--precision", nargs="+", choices=formats, default=["fp32"])
+    parser.add_argument("--compile", nargs="+", choices=switch, default=["off"])
+    parser.add_argument("--channels-last", nargs="+", choices=switch, default=["off"])
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="also write the rows to this file; without a name to one in benchmarks/ with the date",
+    )
     args = parser.parse_args(argv)
+    args.settings = [Setting(*s) for s in product(args.precision, args.compile, args.channels_last)]
     cfg, batch, size = DEFAULTS[args.what]
     args.cfg = args.cfg or [FFN / path for path in cfg]
     args.batch, args.size = args.batch or batch, args.size or size
@@ -131,9 +166,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     setting = "" if args.what in ("layers", "data") else f"batch {args.batch}, {args.size} px, "
     print(f"{args.what}: {setting}{args.device}, {args.threads} threads")
     print(table(rows))
-    if args.json:
-        data = {"arguments": vars(args), "torch": torch.__version__, "rows": rows}
-        Path(args.json).write_text(json.dumps(data, default=str))
+    if args.json is not None:
+        path = write(rows, args)
+        print(f"written to {path}", file=sys.stderr)
+
+
+def write(rows: Sequence[dict[str, Any]], args: argparse.Namespace) -> Path:
+    """Keep the rows, and how they came about, in a JSON file; its path."""
+    device = versions(torch.device(args.device))
+    path = Path(args.json or dated_path(args.what, device))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"date": date.today().isoformat(), "device": device, "torch": torch.__version__}
+    data = about | {"arguments": vars(args), "rows": rows}
+    path.write_text(json.dumps(data, default=str, indent=1) + "\n")
+    return path
+
+
+def dated_path(what: str, device: str) -> Path:
+    """`benchmarks/2026-01-31_step_nvidia-h100.json`."""
+    name = re.sub(r"[^a-z0-9]+", "-", device.partition(" (")[0].lower()).strip("-")
+    return ROOT / "benchmarks" / f"{date.today().isoformat()}_{what}_{name}.json"
 
 
 if __name__ == "__main__":

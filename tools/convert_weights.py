@@ -20,7 +20,7 @@ from torch import nn
 from slowfast.config import CfgNode, load_cfg
 from slowfast.models import build_model
 from slowfast.weights import FORMATS, load_weights, save
-from slowfast.weights.replacing import replacing
+from slowfast.weights.torch_file import write_torch
 
 SUFFIXES = (".safetensors", ".pyth")
 
@@ -71,8 +71,7 @@ def convert(args: argparse.Namespace) -> None:
 def save_for_pyslowfast(model: nn.Module, cfg: CfgNode, path: Path) -> None:
     """A .pyth without epoch and optimiser, so that fine-tuning from it starts at epoch 0."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        torch.save({"model_state": state, "cfg": cfg.dump()}, file)
+    write_torch({"model_state": state, "cfg": cfg.dump()}, path)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

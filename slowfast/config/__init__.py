@@ -1,8 +1,27 @@
 """Configuration: every key, loading, validation, and the registries' class."""
 
 from slowfast.config.defaults import get_cfg
-from slowfast.config.loading import frame_counts, from_tree, load_cfg, parse_args
+from slowfast.config.loading import (
+    Shards,
+    frame_counts,
+    from_tree,
+    input_size,
+    load_cfg,
+    parse_args,
+    parse_run_args,
+)
 from slowfast.config.node import CfgNode
 from slowfast.config.registry import Registry
 
-__all__ = ["CfgNode", "Registry", "frame_counts", "from_tree", "get_cfg", "load_cfg", "parse_args"]
+__all__ = [
+    "CfgNode",
+    "Registry",
+    "Shards",
+    "frame_counts",
+    "from_tree",
+    "get_cfg",
+    "input_size",
+    "load_cfg",
+    "parse_args",
+    "parse_run_args",
+]

@@ -89,7 +89,7 @@ class CfgNode(FvcoreCfgNode):
 def _unknown(key: str, known: Iterable[str]) -> str:
     guesses = suggest(key, known)
     if not guesses:
-        return f"unknown key {key}; slowfast/config/defaults.py lists all keys"
+        return f"unknown key {key}; slowfast/config/defaults lists all keys"
     return f"unknown key {key}; did you mean {' or '.join(guesses)}?"
 
 

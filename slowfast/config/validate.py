@@ -22,25 +22,36 @@ _CHOICES: dict[str, tuple] = {
     "RESNET.TRANS_FUNC": ("bottleneck_transform", "basic_transform", "x3d_transform"),
     "NONLOCAL.INSTANTIATION": ("softmax", "dot_product"),
     "MVIT.MODE": ("conv", "avg", "max"),
+    "DISTILL.LOSS": ("feature_mse", "location_kl", "logit_kl"),
+    "DISTILL.TEACHER_MODE": ("train", "eval"),
+    "FRAME_EXIT.STAGE": ("classifiers", "gates", "joint"),
     "DATA.SAMPLING": (
-        *("auto", "dense", "segment", "pyslowfast", "pyslowfast_trimmed", "pyslowfast_ssv2"),
+        *("auto", "dense", "segment", "clips"),
+        *("pyslowfast", "pyslowfast_trimmed", "pyslowfast_ssv2"),
         *("charades", "tsn", "sth_ffn", "mmaction_segment", "mmaction_dense", "frameexit"),
     ),
     "DATA.CROPS": ("auto", "pyslowfast", "sth_ffn", "tsn", "frameexit"),
     "DATA.ENSEMBLE_METHOD": ("sum", "max"),
     "DATA.DECODING_BACKEND": ("pyav", "torchcodec"),
     "TRAIN.AMP_DTYPE": ("bf16", "fp16"),
+    "BN.NORM_TYPE": ("batchnorm", "sub_batchnorm", "sync_batchnorm"),
+    "DIST.BACKEND": ("auto", "gloo", "nccl"),
+    "DIST.STRATEGY": ("ddp", "fsdp"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
+    "TEST.EXIT": ("none", "gates", "rates"),
     "SOLVER.OPTIMIZING_METHOD": ("sgd", "adam", "adamw"),
     "SOLVER.LR_POLICY": ("cosine", "steps_with_relative_lrs"),
 }
 _POSITIVE = (
     *("FFN.NUM_FRAMES", "FFN.TEMPERATURE", "FFN.RECALIBRATION_CLIPS", "MODEL.NUM_CLASSES"),
+    "DISTILL.TEMPERATURE",
     *("RESNET.WIDTH_PER_GROUP", "RESNET.NUM_GROUPS", "SLOWFAST.ALPHA", "SLOWFAST.BETA_INV"),
     *("SLOWFAST.FUSION_CONV_CHANNEL_RATIO", "SLOWFAST.FUSION_KERNEL_SZ"),
     *("UNIFORMER.DEPTH", "UNIFORMER.EMBED_DIM", "UNIFORMER.HEAD_DIM", "UNIFORMER.MLP_RATIO"),
+    *("VIDEO_SWIN.PATCH_SIZE", "VIDEO_SWIN.EMBED_DIM", "VIDEO_SWIN.DEPTHS", "VIDEO_SWIN.NUM_HEADS"),
+    *("VIDEO_SWIN.WINDOW_SIZE", "VIDEO_SWIN.MLP_RATIO"),
     *("R2PLUS1D.WIDTHS", "R2PLUS1D.BLOCKS", "X3D.DIM_C1", "X3D.DIM_C5"),
-    *("TSM.SHIFT_EVERY", "TSM.FOLD_DIV"),
+    *("TSM.SHIFT_EVERY", "TSM.FOLD_DIV", "FRAME_EXIT.CLIP_LENGTH", "FRAME_EXIT.GATE_DIMS"),
     *("X3D.WIDTH_FACTOR", "X3D.DEPTH_FACTOR", "X3D.BOTTLENECK_FACTOR"),
     *("MVIT.DEPTH", "MVIT.EMBED_DIM", "MVIT.NUM_HEADS", "MVIT.MLP_RATIO", "MVIT.PATCH_KERNEL"),
     *("MVIT.PATCH_STRIDE", "MVIT.POOL_KVQ_KERNEL", "MVIT.POOL_KV_STRIDE_ADAPTIVE"),
@@ -48,26 +59,38 @@ _POSITIVE = (
     "DATA.IMAGE_FPS",
     *("DATA.TRAIN_JITTER_SCALES", "DATA.TRAIN_CROP_SIZE", "DATA.TEST_CROP_SIZE"),
     *("AUG.RE_COUNT", "AUG.NUM_SAMPLE"),
-    *("TRAIN.BATCH_SIZE", "TRAIN.EVAL_PERIOD", "TRAIN.CHECKPOINT_PERIOD"),
+    *("TRAIN.BATCH_SIZE", "TRAIN.EVAL_PERIOD", "TRAIN.CHECKPOINT_PERIOD", "TRAIN.MICRO_BATCHES"),
+    *("BN.NUM_SPLITS", "BN.NUM_BATCHES_PRECISE", "DIST.TIMEOUT"),
     "DATA_LOADER.PREFETCH_FACTOR",
     *("TRAIN.KEEP_CHECKPOINTS", "TEST.BATCH_SIZE", "TEST.NUM_FRAMES", "TEST.NUM_ENSEMBLE_VIEWS"),
+    "TEST.EXIT_BUDGET",
+    *("MULTIGRID.EPOCH_FACTOR", "MULTIGRID.EVAL_FREQ"),
     *("SOLVER.BASE_LR", "SOLVER.MAX_EPOCH", "SOLVER.CLIP_GRAD_VAL", "SOLVER.CLIP_GRAD_L2NORM"),
     "LOG_PERIOD",
 )
 _NOT_NEGATIVE = (
+    *("DISTILL.WEIGHT", "DISTILL.STUDENT_SIZE"),
     *("FFN.LAMBDA", "MODEL.FC_INIT_STD", "BN.WEIGHT_DECAY", "DATA.DECODE_SHORT_SIDE"),
+    *("FRAME_EXIT.HIDDEN_DIM", "FRAME_EXIT.BETA"),
     *("DATA.CACHE_GB", "DATA_LOADER.NUM_WORKERS", "SOLVER.COSINE_END_LR", "SOLVER.WARMUP_EPOCHS"),
-    "DATA.MAX_FAILURES",
+    *("DATA.MAX_FAILURES", "NUM_GPUS", "BN.NUM_SYNC_DEVICES", "TRAIN.CHECKPOINT_STEPS"),
+    *("TRAIN.SKIP_NONFINITE", "TRAIN.MAX_LOSS_FACTOR", "SOLVER.REFERENCE_BATCH_SIZE"),
     *("SOLVER.WARMUP_START_LR", "SOLVER.MOMENTUM", "SOLVER.WEIGHT_DECAY", "SOLVER.LRS"),
     *("SOLVER.STEPS", "NUM_THREADS", "RNG_SEED", "MVIT.PATCH_PADDING", "MVIT.HEAD_INIT_SCALE"),
     *("AUG.COLOR_JITTER", "AUG.COLOR_HUE", "MIXUP.ALPHA", "MIXUP.CUTMIX_ALPHA"),
+    "MULTIGRID.BN_BASE_SIZE",
 )
-_SHARES = ("AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
+_SHARES = (
+    *("AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB"),
+    *("FRAME_EXIT.FIRST_THRESHOLD", "FRAME_EXIT.GATE_THRESHOLD", "TEST.EXIT_THRESHOLDS"),
+)
 _BELOW_ONE = (
     "MIXUP.LABEL_SMOOTH_VALUE",
     *("OBJECTIVE.LABEL_SMOOTHING", "MODEL.DROPOUT_RATE", "MODEL.DROPCONNECT_RATE", "SOLVER.BETAS"),
     *("UNIFORMER.DROPOUT_RATE", "UNIFORMER.ATTENTION_DROPOUT_RATE", "UNIFORMER.DROP_DEPTH_RATE"),
     *("MVIT.DROPOUT_RATE", "MVIT.DROPPATH_RATE"),
+    *("VIDEO_SWIN.DROPOUT_RATE", "VIDEO_SWIN.ATTENTION_DROPOUT_RATE", "VIDEO_SWIN.DROP_PATH_RATE"),
+    "TRAIN.EMA_DECAY",
 )
 _PER_STAGE = (
     *("RESNET.NUM_BLOCK_TEMP_KERNEL", "RESNET.SPATIAL_STRIDES", "RESNET.SPATIAL_DILATIONS"),
@@ -81,8 +104,8 @@ def check(cfg: CfgNode, source: str) -> None:
     problems = [
         problem
         for rule in (
-            *(_choices, _ranges, _stages, _mvit, _flexibility),
-            *(_input_sizes, _mixing, _schedule),
+            *(_choices, _ranges, _stages, _mvit, _exits, _tested_exits, _flexibility),
+            *(_distillation, _input_sizes, _mixing, _training, _schedule, _multigrid),
         )
         for problem in rule(cfg)
     ]
@@ -99,8 +122,6 @@ def _choices(cfg: CfgNode) -> Iterator[str]:
         guess = nearest(str(value), [a for a in allowed if isinstance(a, str)])
         hint = f"; did you mean {guess[0]!r}?" if guess else ""
         yield f"{key} = {value!r} must be {words}{hint}"
-    if cfg.NUM_GPUS not in (0, 1):
-        yield f"NUM_GPUS = {cfg.NUM_GPUS} must be 0 or 1: runs over several GPUs are not there yet"
 
 
 def _ranges(cfg: CfgNode) -> Iterator[str]:
@@ -108,6 +129,7 @@ def _ranges(cfg: CfgNode) -> Iterator[str]:
     yield from _each(cfg, _NOT_NEGATIVE, lambda v: v >= 0, "0 or more")
     yield from _each(cfg, _SHARES, lambda v: 0 <= v <= 1, "0 to 1")
     yield from _each(cfg, _BELOW_ONE, lambda v: 0 <= v < 1, "at least 0 and below 1")
+    yield from _each(cfg, ("TEST.EXIT_TARGET",), lambda v: -100 <= v <= 100, "-100 to 100")
 
 
 def _each(
@@ -164,6 +186,51 @@ def _mvit(cfg: CfgNode) -> Iterator[str]:
             yield f"MVIT.{key} = {value!r} must be [time, height, width] or None"
 
 
+def _exits(cfg: CfgNode) -> Iterator[str]:
+    if cfg.MODEL.MODEL_NAME != "FrameExit":
+        return
+    if cfg.FFN.ENABLE:
+        yield "MODEL.MODEL_NAME FrameExit has no frame-flexible form: set FFN.ENABLE False"
+    if cfg.FRAME_EXIT.STAGE == "gates" and cfg.BN.USE_PRECISE_STATS:
+        yield (
+            "BN.USE_PRECISE_STATS would change the features that FRAME_EXIT.STAGE gates leaves as "
+            "they are: set it to False"
+        )
+    if len(cfg.FRAME_EXIT.GATE_DIMS) != 2:
+        yield f"FRAME_EXIT.GATE_DIMS = {cfg.FRAME_EXIT.GATE_DIMS} must hold two widths"
+    step = cfg.FRAME_EXIT.CLIP_LENGTH
+    if step > 0 and cfg.DATA.NUM_FRAMES % step:
+        yield (
+            f"FRAME_EXIT.CLIP_LENGTH = {step} must divide DATA.NUM_FRAMES = {cfg.DATA.NUM_FRAMES}"
+        )
+
+
+def _tested_exits(cfg: CfgNode) -> Iterator[str]:
+    test = cfg.TEST
+    if test.EXIT == "none":
+        return
+    if test.EXIT == "gates" and cfg.MODEL.MODEL_NAME != "FrameExit":
+        yield "TEST.EXIT gates needs MODEL.MODEL_NAME FrameExit; flexible networks have rates"
+    if test.EXIT == "rates" and not cfg.FFN.ENABLE:
+        yield "TEST.EXIT rates needs the rates of FFN.ENABLE True; FrameExit has gates"
+    ways = {
+        "EXIT_TARGET": test.EXIT_TARGET is not None,
+        "EXIT_BUDGET": test.EXIT_BUDGET is not None,
+        "EXIT_THRESHOLDS": len(test.EXIT_THRESHOLDS) > 0,
+    }
+    given = [f"TEST.{key}" for key, is_given in ways.items() if is_given]
+    if len(given) > 1 or (not given and test.EXIT == "rates"):
+        said = " and ".join(given) or "none"
+        yield f"TEST.EXIT {test.EXIT} takes one of {', '.join(ways)}; got {said}"
+    if test.NUM_ENSEMBLE_VIEWS * test.NUM_SPATIAL_CROPS != 1:
+        yield (
+            f"TEST.EXIT {test.EXIT} takes one view of a video: set TEST.NUM_ENSEMBLE_VIEWS and "
+            "TEST.NUM_SPATIAL_CROPS to 1"
+        )
+    if cfg.MODEL.HEAD_ACT == "none":
+        yield f"TEST.EXIT {test.EXIT} needs scores to be sure of: set MODEL.HEAD_ACT to softmax"
+
+
 def _flexibility(cfg: CfgNode) -> Iterator[str]:
     if not cfg.FFN.ENABLE:
         return
@@ -181,6 +248,16 @@ def _flexibility(cfg: CfgNode) -> Iterator[str]:
         yield (
             f"FFN.BACKWARD = {cfg.FFN.BACKWARD!r}, but FFN.DISTILL 'mutual' needs every rate's "
             "graph at once: set FFN.BACKWARD joint"
+        )
+
+
+def _distillation(cfg: CfgNode) -> Iterator[str]:
+    if cfg.OBJECTIVE.NAME != "distill" or not cfg.DISTILL.STUDENT_SIZE:
+        return
+    if cfg.BN.USE_PRECISE_STATS:
+        yield (
+            "BN.USE_PRECISE_STATS would take the statistics of clips as the teacher sees them, not "
+            f"at DISTILL.STUDENT_SIZE = {cfg.DISTILL.STUDENT_SIZE}: set it False"
         )
 
 
@@ -213,6 +290,30 @@ def _mixing(cfg: CfgNode) -> Iterator[str]:
         yield "MIXUP.ALPHA and MIXUP.CUTMIX_ALPHA are both 0: set MIXUP.ENABLE False instead"
 
 
+def _training(cfg: CfgNode) -> Iterator[str]:
+    train, batch = cfg.TRAIN, cfg.TRAIN.BATCH_SIZE
+    if train.MICRO_BATCHES > batch:
+        yield (
+            f"TRAIN.MICRO_BATCHES = {train.MICRO_BATCHES} must not exceed TRAIN.BATCH_SIZE = "
+            f"{batch}: a part has one video or more"
+        )
+    if 0 < train.MAX_LOSS_FACTOR <= 1:
+        yield (
+            f"TRAIN.MAX_LOSS_FACTOR = {train.MAX_LOSS_FACTOR} must be more than 1, or 0 for no "
+            "limit: every run would stop"
+        )
+    if not 0 < cfg.SOLVER.LAYER_DECAY <= 1:
+        yield f"SOLVER.LAYER_DECAY = {cfg.SOLVER.LAYER_DECAY} must be more than 0 and at most 1"
+    for key in ("FROZEN_BN", "DETACH_FINAL_FC"):
+        if cfg.MODEL[key] and cfg.BN.USE_PRECISE_STATS:
+            yield (
+                f"BN.USE_PRECISE_STATS would change the statistics that MODEL.{key} keeps; set one "
+                "of them to False"
+            )
+    if cfg.DIST.BACKEND == "nccl" and cfg.NUM_GPUS == 0:
+        yield "DIST.BACKEND = 'nccl' is for GPUs, and NUM_GPUS is 0; set it to 'auto'"
+
+
 def _schedule(cfg: CfgNode) -> Iterator[str]:
     solver = cfg.SOLVER
     if solver.WARMUP_EPOCHS > solver.MAX_EPOCH:
@@ -231,6 +332,23 @@ def _schedule(cfg: CfgNode) -> Iterator[str]:
         yield (
             f"SOLVER.LRS = {rates} must hold one factor for each of SOLVER.STEPS = {steps}; "
             f"got {len(rates)} for {len(steps)}"
+        )
+
+
+def _multigrid(cfg: CfgNode) -> Iterator[str]:
+    grid, solver = cfg.MULTIGRID, cfg.SOLVER
+    if not grid.LONG_CYCLE_FACTORS or any(len(pair) != 2 for pair in grid.LONG_CYCLE_FACTORS):
+        yield (
+            f"MULTIGRID.LONG_CYCLE_FACTORS = {grid.LONG_CYCLE_FACTORS} must hold pairs "
+            "[part of the frames, part of the crop]"
+        )
+    for key in ("LONG_CYCLE_FACTORS", "SHORT_CYCLE_FACTORS"):
+        if not all(0 < part <= 1 for part in _numbers(grid[key])):
+            yield f"MULTIGRID.{key} = {grid[key]} must be more than 0 and at most 1"
+    if grid.LONG_CYCLE and (solver.LR_POLICY != "steps_with_relative_lrs" or len(solver.STEPS) < 2):
+        yield (
+            "MULTIGRID.LONG_CYCLE goes through its shapes in each step of the learning rate: set "
+            "SOLVER.LR_POLICY steps_with_relative_lrs with two or more SOLVER.STEPS"
         )
 
 

@@ -2,6 +2,7 @@
 
 from slowfast.datasets.batch import Batch, Failure
 from slowfast.datasets.catalogue import DATASETS, Entry
+from slowfast.datasets.epochs import Loader
 from slowfast.datasets.loader import build_loader
 from slowfast.datasets.video import Video, VideoError, open_video
 
@@ -10,6 +11,7 @@ __all__ = [
     "Batch",
     "Entry",
     "Failure",
+    "Loader",
     "Video",
     "VideoError",
     "build_loader",

@@ -104,7 +104,7 @@ def _activitynet(
 
 
 def read_table(path: Path, lines: Sequence[str], split: str, classes: ClassTable) -> Listed | None:
-    """The csv files that have a header: Charades', Kinetics' and PySlowFast's lists of frames.
+    """The csv files with a header: Charades', HVU's, Kinetics' and PySlowFast's lists of frames.
 
     None if the header is none of theirs.
     """
@@ -114,7 +114,7 @@ def read_table(path: Path, lines: Sequence[str], split: str, classes: ClassTable
     if {"id", "actions"} <= columns:
         return _charades(path, lines, classes)
     if {"youtube_id", "time_start", "time_end"} <= columns:
-        return _kinetics(path, lines, classes)
+        return (_hvu if "Tags" in columns else _kinetics)(path, lines, classes)
     return None
 
 
@@ -149,11 +149,27 @@ def _kinetics(path: Path, lines: Sequence[str], classes: ClassTable) -> Listed:
     names, labels, places = [], [], []
     for number, row in _rows(path, lines):
         place = f"{path}, line {number}"
-        start, end = (int(float(row[key])) for key in ("time_start", "time_end"))
-        names.append(f"{row['youtube_id']}_{start:06d}_{end:06d}")
+        names.append(_cut_of_youtube(row))
         labels.append((classes.number(row["label"], place),))
         places.append(place)
     return Listed(names, labels, places, by_id=True)
+
+
+def _hvu(path: Path, lines: Sequence[str], classes: ClassTable) -> Listed:
+    """Kinetics' names of files; the tags of a video are joined by bars: "Beach|Running|Sand"."""
+    names, labels, places = [], [], []
+    for number, row in _rows(path, lines):
+        place = f"{path}, line {number}"
+        tags = [tag for tag in row["Tags"].split("|") if tag]
+        names.append(_cut_of_youtube(row))
+        labels.append(tuple(sorted({classes.number(tag, place) for tag in tags})))
+        places.append(place)
+    return Listed(names, labels, places, by_id=True)
+
+
+def _cut_of_youtube(row: dict[str, str]) -> str:
+    start, end = (int(float(row[key])) for key in ("time_start", "time_end"))
+    return f"{row['youtube_id']}_{start:06d}_{end:06d}"
 
 
 def _frame_list(path: Path, lines: Sequence[str], split: str, classes: ClassTable) -> Listed:
@@ -264,8 +280,8 @@ def class_names(folder: str | Path) -> list[str]:
     From the first there is of: classes.txt and category.txt (one per line), *classInd.txt
     ("1 Name"), Charades_v1_classes.txt ("c000 Name"), *labels.json ({name: number}), *labels.csv
     (one per line, numbered in alphabetical order as in the published lists of Something-Something
-    V1 and Jester), in alphabetical order those of ActivityNet's json, of Kinetics' train*.csv and
-    of HMDB51's split files, and the folders in train/.
+    V1 and Jester), in alphabetical order those of ActivityNet's json, of HVU's *Categories*.csv, of
+    Kinetics' train*.csv and of HMDB51's split files, and the folders in train/.
     """
     folder = Path(folder)
     if folder == Path():
@@ -318,6 +334,11 @@ def _of_kinetics(path: Path) -> list[str]:
         return sorted({row["label"] for row in csv.DictReader(file)})
 
 
+def _of_hvu(path: Path) -> list[str]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return sorted({row["Tag"] for row in csv.DictReader(file) if row.get("Tag")})
+
+
 _CLASS_FILES = {
     "classes.txt": _plain,
     "category.txt": _plain,
@@ -326,5 +347,6 @@ _CLASS_FILES = {
     "*labels.json": _of_numbers,
     "*labels.csv": _sorted,
     "activity_net*.json": _of_activitynet,
+    "*[Cc]ategories*.csv": _of_hvu,
     "*train*.csv": _of_kinetics,
 }

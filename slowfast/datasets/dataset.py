@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import product
@@ -66,6 +66,8 @@ class VideoCache:
 class VideoDataset(Dataset):
     """Samples of the videos in `records`, by `(epoch, index)` or plain index (epoch 0).
 
+    `(epoch, index, shape)` takes frames and crops from `shapes[shape]` instead.
+
     With `random` every sample has its own random numbers, made from seed, epoch and index alone:
     the same for any number of worker processes and in any order.  Without it, the fixed views:
     each clip of `sampling` in each crop of `crops`, clips first.  The union of the frames of all
@@ -90,6 +92,7 @@ class VideoDataset(Dataset):
         opener: Callable[[str], Video] = open_video,
         failures: Mapping[int, str] | None = None,
         cache_bytes: int = 0,
+        shapes: Sequence[tuple[Sampling, Crops]] = (),
     ) -> None:
         self.records = records
         self.sampling = sampling
@@ -103,47 +106,51 @@ class VideoDataset(Dataset):
         self.opener = opener
         self.failures = failures or {}
         self.cache = VideoCache(cache_bytes)
+        self.shapes = shapes
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Sample | Failure:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
+    def __getitem__(self, key: int | tuple[int, ...]) -> Sample | Failure:
+        epoch, index, *shape = key if isinstance(key, tuple) else (0, key)
+        sampling, crops = self.shapes[shape[0]] if shape else (self.sampling, self.crops)
         path = self.records.path(index)
         if index in self.failures:
             return Failure(index, path, self.failures[index])
         generator = sample_generator(self.seed, epoch, index) if self.random else None
         try:
-            with self._video(index, path) as video:
-                clips = self.sampling.clips(video.num_frames, video.fps, generator)
+            with self.open(index) as video:
+                clips = sampling.clips(video.num_frames, video.fps, generator)
                 wanted, positions = union(clips)
                 frames = video.frames(wanted)
         except (VideoError, av.FFmpegError, OSError) as error:
             return Failure(index, path, str(error))
-        views = self._views(frames, positions, generator)
+        views = self.views(frames, positions, crops, generator)
         return Sample(views, self.records.label(index), index, path)
 
     @contextmanager
-    def _video(self, index: int, path: str) -> Iterator[Video | DecodedVideo]:
+    def open(self, index: int) -> Iterator[Video | DecodedVideo]:
+        """Video `index`, as long as the block lasts."""
         if decoded := self.cache.get(index):
             yield decoded
             return
-        with self.opener(path) as video:
+        with self.opener(self.records.path(index)) as video:
             yield self.cache.offer(index, video)
 
-    def _views(
-        self, frames: Tensor, positions: list[Indices], generator: Generator | None
+    def views(
+        self, frames: Tensor, positions: list[Indices], crops: Crops, generator: Generator | None
     ) -> tuple[Tensor, ...]:
         """A (V, 3, T, H, W) per rate; `positions[clip][rate]` says which of `frames` it takes."""
-        views = [view for _ in range(self.copies) for view in self._pixels(frames, generator)]
-        return tuple(self._stack(rate, views) for rate in zip(*positions, strict=True))
+        copies = range(self.copies)
+        views = [view for _ in copies for view in self._pixels(frames, crops, generator)]
+        return tuple(self._stack(rate, views, crops.size) for rate in zip(*positions, strict=True))
 
     def _pixels(
-        self, frames: Tensor, generator: Generator | None
+        self, frames: Tensor, crops: Crops, generator: Generator | None
     ) -> list[tuple[Tensor, list[Patch]]]:
         """The crops of `frames` as (n, 3, S, S) uint8, and what will cover parts of each."""
-        size = self.crops.size
-        boxes = self.crops.boxes(*frames.shape[1:3], generator)
+        size = crops.size
+        boxes = crops.boxes(*frames.shape[1:3], generator)
         views = []
         for pixels in cut_all(frames, boxes, size):
             if self.augment is not None:
@@ -154,9 +161,8 @@ class VideoDataset(Dataset):
             views.append((torch.from_numpy(np.ascontiguousarray(pixels.numpy())), patches))
         return views
 
-    def _stack(self, clips: Indices, views: list[tuple[Tensor, list[Patch]]]) -> Tensor:
+    def _stack(self, clips: Indices, views: list[tuple[Tensor, list[Patch]]], size: int) -> Tensor:
         """A (V, 3, T, H, W): the frames of each of `clips` in each of `views`, clips first."""
-        size = self.crops.size
         shape = (len(clips) * len(views), 3, len(clips[0]), size, size)
         # NumPy asks for large pages: the first writing takes half the time that torch.empty costs.
         stack = torch.from_numpy(np.empty(shape, np.float32))

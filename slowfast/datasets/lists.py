@@ -34,6 +34,7 @@ _PATTERNS = (
     *("{split}.csv", "{split}.txt", "{split}.json", "*{split}_videofolder.txt"),
     *("*_{split}_split_{fold}_*.txt", "{split}list{fold:02d}.txt", "*_{split}_split.txt"),
     *("*-{split}.json", "*-{split}.csv", "*_{split}.csv", "*_{split}.txt", "activity_net*.json"),
+    "HVU_{Split}_V*.csv",
 )
 _VAL_IS_TEST = ("testlist{fold:02d}.txt", "*_test_split_{fold}_*.txt", "Charades_v1_test.csv")
 _WORDS = {"train": ("train", "training"), "val": ("val", "validation", "validate", "valid")}
@@ -67,7 +68,7 @@ def _patterns(split: str, words: Sequence[str], template: str, fold: int) -> lis
         return [template.replace("{}", word) for word in words]
     if split == "test":
         return ["test.csv", "test.txt"]
-    known = [pattern.format(split=w, fold=fold) for pattern in _PATTERNS for w in words]
+    known = [p.format(split=w, Split=w.title(), fold=fold) for p in _PATTERNS for w in words]
     return known + [p.format(fold=fold) for p in _VAL_IS_TEST if split == "val"]
 
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 WIDTH, HEIGHT = 128, 96
 FRAMES = (24, 48)  # shortest and longest video
 FPS = (10, 12, 15, 20, 24, 25, 30)
+STREAMS = {"val": 0, "train": 1, "test": 2}  # random numbers of each split
 
 # A motion maps time u (T,) in [0, 1] to the disk's offset (T, 2) in units of its reach and to the
 # logarithm of its growth (T,), both 0 at u = 1/2.
@@ -143,7 +144,7 @@ def _encode(path: Path, frames: np.ndarray, fps: int) -> None:
 def _write_video(folder: Path, seed: int, split: str, index: int) -> str:
     """Write one video and return its line of the list."""
     label = index % len(MOTIONS)
-    rng = np.random.default_rng([seed, split == "train", index])
+    rng = np.random.default_rng([seed, STREAMS[split], index])
     name = f"{split}/{index:05d}.mp4"
     _encode(folder / name, render(list(MOTIONS)[label], rng), int(rng.choice(FPS)))
     return f"{name} {label}"
@@ -170,11 +171,43 @@ def write_motion(
             return folder
         raise ValueError(f"{folder} was made with {found}, asked is {made_with}; remove it")
     for split, count in (("train", train_videos), ("val", val_videos)):
-        (folder / split).mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-            jobs = pool.map(partial(_write_video, folder, seed, split), range(count), chunksize=8)
-            lines = list(tqdm(jobs, desc=f"{split} videos", total=count, unit="video"))
-        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+        _write_split(folder, split, count, seed, workers)
     (folder / "classes.txt").write_text("\n".join(MOTIONS) + "\n")
     done.write_text(json.dumps(made_with))
     return folder
+
+
+def write_held_out(
+    folder: str | Path, motion: str | Path, videos: int = 480, workers: int | None = None
+) -> Path:
+    """Write a data set that tests on `videos` new ones what was trained and tuned on `motion`.
+
+    Its `train.csv` and `val.csv` list the videos of `motion`, a folder of `write_motion`, whose
+    seed it shares; `test.csv` lists new ones below `folder`.  What is finished is kept.  Returns
+    `folder`.  Raises ValueError if `folder` holds another data set.
+    """
+    folder, motion = Path(folder), Path(motion)
+    seed = json.loads((motion / "motion.json").read_text())["seed"]
+    made_with = {"motion": os.path.relpath(motion, folder), "test_videos": videos, "seed": seed}
+    done = folder / "held_out.json"
+    if done.exists():
+        if (found := json.loads(done.read_text())) == made_with:
+            return folder
+        raise ValueError(f"{folder} was made with {found}, asked is {made_with}; remove it")
+    _write_split(folder, "test", videos, seed, workers)
+    for split in ("train", "val"):
+        lines = (motion / f"{split}.csv").read_text().splitlines()
+        moved = "".join(f"{made_with['motion']}/{line}\n" for line in lines)
+        (folder / f"{split}.csv").write_text(moved)
+    (folder / "classes.txt").write_text((motion / "classes.txt").read_text())
+    done.write_text(json.dumps(made_with))
+    return folder
+
+
+def _write_split(folder: Path, split: str, count: int, seed: int, workers: int | None) -> None:
+    """Videos and list of one split."""
+    (folder / split).mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+        jobs = pool.map(partial(_write_video, folder, seed, split), range(count), chunksize=8)
+        lines = list(tqdm(jobs, desc=f"{split} videos", total=count, unit="video"))
+    (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")

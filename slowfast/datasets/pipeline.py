@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from slowfast.config import CfgNode, frame_counts
 from slowfast.datasets.catalogue import Entry
+from slowfast.datasets.multigrid import AnyOf, Shape, of_shape, strides
 from slowfast.datasets.published import NAMES, RANDOM_VALIDATION, published_sampling
-from slowfast.datasets.sampling import DenseSampling, FixedViews, Sampling, SegmentSampling
+from slowfast.datasets.sampling import (
+    ClipsSampling,
+    DenseSampling,
+    FixedViews,
+    NestedViews,
+    Sampling,
+    SegmentSampling,
+)
 from slowfast.datasets.transforms import (
     ColorJitter,
     Crops,
@@ -22,6 +32,7 @@ from slowfast.datasets.transforms import (
 # The published crops whose validation is as random as their training.
 RANDOM_VALIDATION_CROPS = ("pyslowfast", "sth_ffn")
 VALIDATION = ("val", "recalibrate")  # splits with the views of validation
+EXITS = ("calibrate", "exits")  # splits for TEST.EXIT
 
 
 def is_random(cfg: CfgNode, split: str) -> bool:
@@ -40,7 +51,7 @@ def build_sampling(cfg: CfgNode, split: str, entry: Entry) -> Sampling:
     sampling = _named_sampling(cfg, kind, num_frames, num_clips)
     if split in VALIDATION and kind not in RANDOM_VALIDATION:
         return FixedViews(sampling)
-    return sampling
+    return NestedViews(sampling) if split in EXITS and len(num_frames) > 1 else sampling
 
 
 def _counts_of(cfg: CfgNode, split: str) -> tuple[int, ...]:
@@ -66,6 +77,10 @@ def _named_sampling(
             f"DATA.SAMPLING {kind!r} draws rates as published, not nested; "
             "set FFN.SAMPLING independent, or DATA.SAMPLING to auto, dense or segment"
         )
+    if kind == "clips":
+        each = cfg.FRAME_EXIT.CLIP_LENGTH
+        span = each * data.SAMPLING_RATE
+        return ClipsSampling(num_frames, each, span, data.TARGET_FPS, num_clips)
     if kind not in NAMES:
         raise ValueError(f"no sampling {kind!r}; choose one of {', '.join(NAMES)}")
     return published_sampling(
@@ -130,6 +145,21 @@ def _check_flip(cfg: CfgNode, entry: Entry) -> None:
             f"DATA.RANDOM_FLIP mirrors videos of {cfg.TRAIN.DATASET!r}, whose classes have a "
             f"direction; set DATA.RANDOM_FLIP False"
         )
+
+
+def build_shapes(
+    cfg: CfgNode, entry: Entry, shapes: Iterable[Shape]
+) -> list[tuple[Sampling, Crops]]:
+    """Frames and crops of training clips of `shapes`; fewer frames lie at random distances."""
+    most, found = frame_counts(cfg)[-1], []
+    for shape in shapes:
+        gaps = strides(most, shape.num_frames, cfg.DATA.SAMPLING_RATE)
+        cfgs = [of_shape(cfg, shape, stride) for stride in gaps]
+        # A rule without distances is always the same.
+        samplings = tuple(dict.fromkeys(build_sampling(each, "train", entry) for each in cfgs))
+        sampling = AnyOf(samplings) if len(samplings) > 1 else samplings[0]
+        found.append((sampling, build_crops(cfgs[0], "train", entry)))
+    return found
 
 
 def build_augment(cfg: CfgNode) -> RandAugment | ColorJitter | None:

@@ -125,6 +125,55 @@ class DenseSampling:
 
 
 @dataclass(frozen=True)
+class ClipsSampling:
+    """Short clips of `length` frames, one around a place in each equal part of the video.
+
+        12 frames, 2 clips of 3 in a span of 3:  . 1 2 3 . . . 7 8 9 . .
+
+    A rate of T frames has T / `length` clips, in temporal order.  Each takes its frames evenly from
+    `span` frames of a `target_fps` video, inside the video if that is long enough.  Random clips
+    draw the places, view k of K has them at (k + 1/2) / K of the parts.  Raises ValueError for a
+    rate that `length` does not divide.
+    """
+
+    num_frames: tuple[int, ...]
+    length: int
+    span: float
+    target_fps: float = 30.0
+    num_clips: int = 1
+
+    def __post_init__(self) -> None:
+        for t in self.num_frames:
+            if t % self.length:
+                raise ValueError(
+                    f"{t} frames are no whole number of clips of FRAME_EXIT.CLIP_LENGTH="
+                    f"{self.length}; choose multiples of it"
+                )
+
+    def clips(self, length: int, fps: float, generator: Generator | None = None) -> list[Indices]:
+        check_length(length)
+        if generator is not None:
+            return [tuple(self._at(length, fps, t, generator, 0.0) for t in self.num_frames)]
+        phases = [(view + 0.5) / self.num_clips for view in range(self.num_clips)]
+        return [
+            tuple(self._at(length, fps, t, None, phase) for t in self.num_frames)
+            for phase in phases
+        ]
+
+    def _at(
+        self, length: int, fps: float, num_frames: int, generator: Generator | None, phase: float
+    ) -> Tensor:
+        parts = num_frames // self.length
+        offsets = torch.full((parts,), phase, dtype=torch.float64)
+        if generator is not None:
+            offsets = torch.rand(parts, generator=generator, dtype=torch.float64)
+        span = self.span * fps / self.target_fps
+        middles = (torch.arange(parts) + offsets) * (length / parts)
+        starts = (middles - span / 2).clamp(0, max(length - span, 0.0))
+        return torch.cat([dense_indices(length, self.length, s, span) for s in starts.tolist()])
+
+
+@dataclass(frozen=True)
 class FixedViews:
     """The views of `sampling`, also where other parts of a sample are random."""
 
@@ -140,6 +189,49 @@ class FixedViews:
 
     def clips(self, length: int, fps: float, generator: Generator | None = None) -> list[Indices]:
         return self.sampling.clips(length, fps)
+
+
+@dataclass(frozen=True)
+class NestedViews:
+    """The views of `sampling` at its highest rate, of whose frames the lower ones take theirs.
+
+    A frame that is decoded for a rate serves all higher ones.  In random clips, too.
+    """
+
+    sampling: Sampling
+
+    @property
+    def num_frames(self) -> tuple[int, ...]:
+        return self.sampling.num_frames
+
+    @property
+    def num_clips(self) -> int:
+        return self.sampling.num_clips
+
+    def clips(self, length: int, fps: float, generator: Generator | None = None) -> list[Indices]:
+        positions = nested_positions(self.num_frames)
+        views = self.sampling.clips(length, fps, generator)
+        return [tuple(rates[-1][places] for places in positions) for rates in views]
+
+
+def nested_positions(num_frames: Sequence[int]) -> list[Tensor]:
+    """Which frames of the highest rate each rate takes, `(T,)` int64 each; lower ones of higher.
+
+    Those in the middle of equal parts of the next higher rate; between two of them the later one,
+    a rate below the earlier one, and so on: rates do not drift away from the middle.
+
+         8 frames:  0 1 2 3 4 5 6 7
+         4 frames:    1   3   5   7
+         2 frames:    1       5
+    """
+    positions = [torch.arange(num_frames[-1])]
+    for depth, count in enumerate(num_frames[-2::-1]):
+        higher = positions[-1]
+        middles = (torch.arange(count, dtype=torch.float64) + 0.5) * (len(higher) / count) - 0.5
+        later = depth % 2 == 0
+        chosen = (middles + 0.5).floor() if later else (middles - 0.5).ceil()
+        positions.append(higher[chosen.long()])
+    return positions[::-1]
 
 
 def union(clips: Sequence[Indices]) -> tuple[Tensor, list[Indices]]:

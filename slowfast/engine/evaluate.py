@@ -1,6 +1,6 @@
 """Scores of every video at every frame count of a loader: used while training and for testing."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from slowfast.datasets import Batch, Failure
 from slowfast.engine.meters import METERS, Meter
+from slowfast.engine.world import World
 from slowfast.models import to_scores
 from slowfast.models.flexible import Specialized
 
@@ -81,17 +82,20 @@ def evaluate(
     cfg: CfgNode,
     metric: str = "top1",
     on_batch: Callable[[Scored], None] | None = None,
+    world: World = World(),
 ) -> Evaluation:
     """The `metric` of METERS at every frame count the loader yields.  The model is left as it is.
 
     What runs is the specialised network of each rate: the same scores in less time, for a copy of
     the weights per rate.
-    `on_batch` is called with each scored batch.  Videos that cannot be read are listed, never
-    replaced, and count in no accuracy.
+    `loader` has this process's share of the videos; what comes out is that of all processes of
+    `world`, in each of them.  `on_batch` is called with each scored batch of this one.  Videos that
+    cannot be read are listed, never replaced, and count in no accuracy.
     """
     scorer = Specialized(model)
     result = Evaluation()
-    bar = tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=None)
+    silent = None if world.is_main else True
+    bar = tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=silent)
     scored_batches = score_batches(
         scorer, bar, device, cfg.MODEL.HEAD_ACT, cfg.DATA.ENSEMBLE_METHOD
     )
@@ -104,4 +108,19 @@ def evaluate(
             result.by_frames[num_frames].add(scores, scored.batch.labels)
         if on_batch is not None:
             on_batch(scored)
+    return _together(world.gather(result))
+
+
+def _together(parts: Sequence[Evaluation]) -> Evaluation:
+    """What the processes found, as one would have; failures in the order of the list."""
+    result = parts[0]
+    for part in parts[1:]:
+        result.videos += part.videos
+        result.failures += part.failures
+        for num_frames, meter in part.by_frames.items():
+            if num_frames in result.by_frames:
+                result.by_frames[num_frames].merge(meter)
+            else:
+                result.by_frames[num_frames] = meter
+    result.failures.sort(key=lambda failure: failure.index)
     return result

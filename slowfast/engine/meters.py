@@ -1,7 +1,7 @@
 """Sums that become averages, and what is counted behind every accuracy and precision."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -33,6 +33,23 @@ class Averages:
             self._sums[name] = self._sums.get(name, 0) + value.detach() * count
             self._counts[name] = self._counts.get(name, 0) + count
 
+    def state_dict(self) -> dict[str, dict]:
+        """The sums, on the CPU, and the counts."""
+        sums = {name: value.cpu() for name, value in self._sums.items()}
+        return {"sums": sums, "counts": dict(self._counts)}
+
+    @classmethod
+    def from_states(
+        cls, states: Iterable[Mapping[str, Mapping]], device: torch.device | str = "cpu"
+    ) -> "Averages":
+        """All that was added to several, for example in other processes."""
+        averages = cls()
+        for state in states:
+            for name, value in state["sums"].items():
+                averages._sums[name] = averages._sums.get(name, 0) + value.to(device)
+                averages._counts[name] = averages._counts.get(name, 0) + state["counts"][name]
+        return averages
+
     def means(self) -> dict[str, float]:
         return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
 
@@ -59,6 +76,9 @@ class Meter(Protocol):
     def add(self, scores: Tensor, labels: Tensor) -> None:
         """Take in the scores (B, K) of videos with `labels`."""
 
+    def merge(self, other: Self) -> None:
+        """Take in the videos that `other`, of another process, has taken in."""
+
     def record(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
 
@@ -76,6 +96,11 @@ class Confusion:
         cells = labels * len(self.matrix) + scores.argmax(dim=1)
         self.matrix += torch.bincount(cells, minlength=self.matrix.numel()).view_as(self.matrix)
         self._top5 += int(hits_at(scores, labels, 5).sum())
+
+    def merge(self, other: Self) -> None:
+        """Take in the videos of another one, too."""
+        self.matrix += other.matrix
+        self._top5 += other._top5
 
     @property
     def count(self) -> int:
@@ -130,6 +155,11 @@ class Precision:
         """Take in the scores (B, K) of videos with `labels` (B, K), 1 at each of their classes."""
         self._scores.append(scores.cpu())
         self._labels.append(labels.cpu() > 0)
+
+    def merge(self, other: Self) -> None:
+        """Take in the videos of another one, too."""
+        self._scores += other._scores
+        self._labels += other._labels
 
     @property
     def per_class(self) -> list[float | None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from slowfast.engine.evaluate import Evaluation, Scored
+from slowfast.engine.world import World
 from slowfast.report.heatmaps import save_confusion
 
 HARDEST = 100  # mistakes listed per frame count
@@ -68,7 +71,7 @@ def predictions(
 class ResultFiles:
     """Writes the files of a test into `folder`.
 
-    predictions.csv      a line per video and frame count, as they come
+    predictions.csv      a line per frame count and video, in the order of the list
     predictions.parquet  the same, if pyarrow is installed
     per_class.csv        videos of each class and its accuracy or precision at each frame count
     confusion.png        where videos have one class
@@ -77,26 +80,26 @@ class ResultFiles:
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self.folder, self.classes = folder, classes
+        self._found: list[tuple[int, int, Prediction]] = []  # frame count and place in the list
         self._rows: list[Prediction] = []
-        self._file = open(folder / "predictions.csv", "w", newline="", encoding="utf-8")  # noqa: SIM115
-        self._csv = csv.writer(self._file)
-        self._csv.writerow(Prediction._fields)
-
-    def __enter__(self) -> ResultFiles:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
 
     def add(self, scored: Scored) -> None:
-        """Write the predictions of a batch."""
+        """Take in the predictions of a batch."""
+        batch = scored.batch
         for num_frames, scores in scored.scores.items():
-            rows = predictions(scored.batch.paths, scored.batch.labels, num_frames, scores)
-            self._csv.writerows(row.written() for row in rows)
-            self._rows += rows
+            rows = predictions(batch.paths, batch.labels, num_frames, scores)
+            places = zip(batch.index.tolist(), rows, strict=True)
+            self._found += [(num_frames, place, row) for place, row in places]
 
-    def finish(self, result: Evaluation) -> None:
-        """Write the other files, from all predictions and what `result` counted."""
+    def finish(self, result: Evaluation, world: World = World()) -> None:
+        """Write the files in the main process, from all predictions and what `result` counted."""
+        found = chain(*world.gather(self._found))
+        if not world.is_main:
+            return
+        self._rows = [row for _, _, row in sorted(found, key=itemgetter(0, 1))]
+        with open(self.folder / "predictions.csv", "w", newline="", encoding="utf-8") as file:
+            rows = (row.written() for row in self._rows)
+            csv.writer(file).writerows([Prediction._fields, *rows])
         if find_spec("pyarrow") is not None:
             _write_parquet(self.folder / "predictions.parquet", self._rows)
         self._write_classes(result)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from fvcore.common.config import CfgNode
 
+from slowfast.engine.multigrid import solver_of
+
 Schedule = Callable[[float], float]
 
 
@@ -42,8 +44,11 @@ def warmed_up(schedule: Schedule, epochs: float, start_lr: float) -> Schedule:
 
 
 def build_schedule(cfg: CfgNode) -> Schedule:
-    """The schedule of `cfg.SOLVER`; called with epoch + iteration / iterations per epoch."""
-    solver = cfg.SOLVER
+    """The schedule of `cfg.SOLVER`; called with epoch + iteration / iterations per epoch.
+
+    All of it, the warm-up too, is multiplied by `batch_scale`.
+    """
+    solver = solver_of(cfg)
     if solver.LR_POLICY == "cosine":
         offset = solver.WARMUP_EPOCHS if solver.COSINE_AFTER_WARMUP else 0.0
         policy = cosine(solver.BASE_LR, solver.COSINE_END_LR, solver.MAX_EPOCH, offset)
@@ -53,4 +58,17 @@ def build_schedule(cfg: CfgNode) -> Schedule:
         raise ValueError(
             f"SOLVER.LR_POLICY={solver.LR_POLICY!r} must be cosine or steps_with_relative_lrs"
         )
-    return warmed_up(policy, solver.WARMUP_EPOCHS, solver.WARMUP_START_LR)
+    schedule, scale = (
+        warmed_up(policy, solver.WARMUP_EPOCHS, solver.WARMUP_START_LR),
+        batch_scale(cfg),
+    )
+    return schedule if scale == 1 else lambda epoch: scale * schedule(epoch)
+
+
+def batch_scale(cfg: CfgNode) -> float:
+    """What the learning rates are multiplied by: the batch over the one that they are meant for.
+
+    The linear scaling rule, arXiv:1706.02677; 1 where SOLVER.REFERENCE_BATCH_SIZE is 0.
+    """
+    reference = cfg.SOLVER.REFERENCE_BATCH_SIZE
+    return cfg.TRAIN.BATCH_SIZE / reference if reference else 1.0

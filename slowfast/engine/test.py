@@ -2,6 +2,7 @@
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +15,55 @@ from slowfast.datasets.lists import class_names
 from slowfast.engine.any_frame import prepare_untrained_counts
 from slowfast.engine.checkpoint import Checkpoints
 from slowfast.engine.device import pick_device
-from slowfast.engine.evaluate import Evaluation, evaluate
+from slowfast.engine.evaluate import Evaluation, Scored, evaluate
+from slowfast.engine.exits import test_exits
 from slowfast.engine.failures import write_failures
 from slowfast.engine.outputs import ResultFiles
+from slowfast.engine.preemption import Preemption
+from slowfast.engine.world import World
 from slowfast.models import FrameFlexible, build_model
 from slowfast.weights import load_weights
 
 logger = logging.getLogger(__name__)
 
 
-def test(cfg: CfgNode) -> dict[str, Any]:
+def test(cfg: CfgNode, world: World | None = None) -> dict[str, Any]:
     """Test as `cfg` says and return the record that is written to OUTPUT_DIR/results/test.json.
 
     Beside it, failures.csv lists the videos that could not be read, and `ResultFiles` the others.
-    Raises ValueError if there is no checkpoint to test or no video could be read.
+    The processes of `world` share the videos; without one, this process is alone.
+    Raises ValueError if there is no checkpoint to test or no video could be read, and Preempted
+    when the run was told to leave: the same command then tests anew.
     """
-    device = pick_device(cfg)
+    world = World(device=pick_device(cfg)) if world is None else world
     model = build_model(cfg)
     source = load_test_weights(model, cfg)
-    model.to(device)
-    rule = prepare_untrained_counts(model, cfg, device)
-    loader = build_loader(cfg, "test")
+    model.to(world.device)
+    rule = prepare_untrained_counts(model, cfg, world.device)
+    loader = build_loader(cfg, "test", world.rank, world.size)
     folder = Path(cfg.OUTPUT_DIR) / "results"
-    folder.mkdir(parents=True, exist_ok=True)
+    if world.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
     logger.info("testing %s on %d videos", source, len(loader.dataset))
     metric = DATASETS.get(cfg.TEST.DATASET).metric
-    with ResultFiles(folder, class_names(cfg.DATA.PATH_TO_DATA_DIR)) as files:
-        result = evaluate(model, loader, device, cfg, metric, files.add)
-        files.finish(result)
+    files = ResultFiles(folder, class_names(cfg.DATA.PATH_TO_DATA_DIR))
+    with Preemption() as preemption:
+        leave = partial(preemption.leave, world, Path(source))
+        ask = preemption.between_batches(loader, world, leave)
+
+        def after_batch(scored: Scored) -> None:
+            files.add(scored)
+            ask()
+
+        result = evaluate(model, loader, world.device, cfg, metric, after_batch, world)
+    files.finish(result, world)
     record = test_record(model, result, cfg, rule)
-    (folder / "test.json").write_text(json.dumps(record, indent=1))
-    write_failures(folder / "failures.csv", result.failures)
-    _log_result(record, result)
+    if cfg.TEST.EXIT != "none" and len(result.failures) < result.videos:
+        record["exits"] = test_exits(cfg, model, world, record["by_frames"])
+    if world.is_main:
+        (folder / "test.json").write_text(json.dumps(record, indent=1))
+        write_failures(folder / "failures.csv", result.failures)
+        _log_result(record, result)
     if len(result.failures) == result.videos:
         raise ValueError(f"none of the {result.videos} test videos could be read; see the warnings")
     return record
@@ -59,7 +77,8 @@ def load_test_weights(model: nn.Module, cfg: CfgNode) -> str:
     """
     path, state = cfg.TEST.CHECKPOINT_FILE_PATH, None
     if not path and (found := Checkpoints(Path(cfg.OUTPUT_DIR) / "checkpoints").newest()):
-        path, state = str(found[0]), found[1]["model_state"]
+        averaged = found[1].get("ema_state")  # what was validated, where TRAIN.EMA_DECAY is on
+        path, state = str(found[0]), (averaged or found[1])["model_state"]
     path = path or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not path:
         raise ValueError(

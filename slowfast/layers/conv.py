@@ -123,10 +123,9 @@ class Conv3d(nn.Conv3d):
         return y.movedim(1, -1).unflatten(2, x.shape[3:]).movedim(-1, 1)
 
     def _over_frames(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        frames = x.transpose(1, 2).flatten(0, 1)
+        frames = _frames_of(x)
         geometry = self.stride[1:], self.padding[1:], self.dilation[1:], self.groups
-        y = _conv2d(frames, weight, bias, *geometry)
-        return y.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+        return _clips_of(_conv2d(frames, weight, bias, *geometry), x.shape[2])
 
 
 FORMS: dict[str, Callable[[Conv3d, Tensor, Tensor], Tensor]] = {
@@ -186,6 +185,28 @@ def _conv2d(
         if len(x) < 16:  # PyTorch gives oneDNN, the faster, such batches only if dilated
             dilation = (2, 2)
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+
+# Where a size is 1, `flatten` and `unflatten` (each the other's gradient) leave strides of no known
+# layout, and PyTorch's backward pass of BatchNorm then reads its clip or its gradient in a wrong
+# order (2.13, CPU); `squeeze` and `unsqueeze` leave those of channels-last memory.
+
+
+def _frames_of(x: Tensor) -> Tensor:
+    """Clips (N, C, T, H, W) as frames (N * T, C, H, W)."""
+    if x.shape[2] == 1:
+        return x.squeeze(2)
+    frames = x.transpose(1, 2)
+    return frames.squeeze(0) if len(x) == 1 else frames.flatten(0, 1)
+
+
+def _clips_of(y: Tensor, num_frames: int) -> Tensor:
+    """Frames (N * T, C, H, W) as clips (N, C, T, H, W)."""
+    if num_frames == 1:
+        return y.unsqueeze(2)
+    if len(y) == num_frames:
+        return y.unsqueeze(0).transpose(1, 2)
+    return y.unflatten(0, (-1, num_frames)).transpose(1, 2)
 
 
 def _sum_shifted(taps: Sequence[Tensor]) -> Tensor:

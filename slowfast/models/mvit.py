@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slowfast.config import CfgNode, frame_counts
+from slowfast.config import CfgNode, frame_counts, input_size
 from slowfast.layers.alter import Alter
 from slowfast.layers.attention import Mlp
 from slowfast.layers.conv import Conv3d
@@ -17,6 +17,7 @@ from slowfast.layers.drop_path import DropPath
 from slowfast.layers.pooling_attention import Pooling, PoolingAttention, pool_tokens
 from slowfast.layers.position import Grid, resize_positions, sincos_positions
 from slowfast.layers.squeeze_excitation import round_width
+from slowfast.models.backbone import Backbone
 from slowfast.models.flexible import checkpoint
 
 Schedule = Sequence[Sequence[float]]  # [block, value, ...] where something changes
@@ -119,7 +120,7 @@ class Head(nn.Module):
         return self.projection(self.dropout(x))
 
 
-class MViT(nn.Module):
+class MViT(Backbone):
     """Takes `(B, 3, T, H, W)`, any `T >= 1` and at least 32 pixels, and returns logits `(B, K)`.
 
     Embeddings of positions are learned for clips of `num_frames` frames of `crop_size` pixels
@@ -138,6 +139,8 @@ class MViT(nn.Module):
     """
 
     archs = ("mvit",)
+    classifier = "head.projection"
+    depth_order = ("cls_token|pos_embed|patch_embed", r"blocks\.(\d+)")
     positions = (
         *("cls_token", "pos_embed"),
         *("pos_embed_spatial", "pos_embed_temporal", "pos_embed_class"),
@@ -237,7 +240,7 @@ class MViT(nn.Module):
         return cls(
             num_classes=cfg.MODEL.NUM_CLASSES,
             num_frames=frame_counts(cfg)[-1],
-            crop_size=cfg.DATA.TRAIN_CROP_SIZE,
+            crop_size=input_size(cfg),
             depth=mvit.DEPTH,
             dim=mvit.EMBED_DIM,
             num_heads=mvit.NUM_HEADS,
@@ -274,7 +277,7 @@ class MViT(nn.Module):
             act_checkpoint=cfg.MODEL.ACT_CHECKPOINT,
         )
 
-    def forward(self, clip: Tensor) -> Tensor:
+    def encode(self, clip: Tensor) -> tuple[Tensor, Grid]:
         if self.patch_embed.per_frame and clip.ndim == 4:
             clip = clip.unsqueeze(2)  # an image is a clip of one frame
         x, grid = self.patch_embed(clip)
@@ -284,6 +287,15 @@ class MViT(nn.Module):
                 x, grid = checkpoint(block, x, grid)
             else:
                 x, grid = block(x, grid)
+        return x, grid
+
+    def to_map(self, encoded: tuple[Tensor, Grid]) -> Tensor:
+        """The normed tokens in their places, without that of the class."""
+        x, grid = encoded
+        return self.norm(x[:, self.num_class :]).transpose(1, 2).unflatten(2, grid)
+
+    def classify(self, encoded: tuple[Tensor, Grid]) -> Tensor:
+        x, _ = encoded
         if self.mean_pooling:
             return self.head(self.norm(x[:, self.num_class :].mean(1)))
         if self.num_class:

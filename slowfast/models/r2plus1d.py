@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from slowfast.config import CfgNode
 from slowfast.layers.alter import Alter
+from slowfast.models.backbone import Backbone
 from slowfast.models.resnet3d import conv, init_weights
 
 
@@ -51,7 +52,7 @@ class FactoredBlock(nn.Module):
         return self.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
-class R2Plus1D(nn.Module):
+class R2Plus1D(Backbone):
     """A factored stem and a stage of factored blocks per width; each halves height and width.
 
     Takes `(B, 3, T, H, W)` and returns logits `(B, K)`.  No layer strides in time, so any T >= 1
@@ -60,6 +61,8 @@ class R2Plus1D(nn.Module):
     """
 
     archs = ("r2plus1d",)
+    classifier = "projection"
+    depth_order = ("stem", r"stages\.(\d+)")
     folds = (("stem.0.time", "stem.1"),)
 
     def __init__(
@@ -95,6 +98,8 @@ class R2Plus1D(nn.Module):
             fc_init_std=cfg.MODEL.FC_INIT_STD,
         )
 
-    def forward(self, clip: Tensor) -> Tensor:
-        pooled = self.stages(self.stem(clip)).mean((2, 3, 4))
-        return self.projection(self.dropout(pooled))
+    def encode(self, clip: Tensor) -> Tensor:
+        return self.stages(self.stem(clip))
+
+    def classify(self, encoded: Tensor) -> Tensor:
+        return self.projection(self.dropout(encoded.mean((2, 3, 4))))

@@ -12,6 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from slowfast.config import CfgNode
+from slowfast.models.backbone import Backbone
 from slowfast.models.resnet3d import (
     BLOCKS_PER_STAGE,
     Basic,
@@ -52,7 +53,7 @@ class PairPool(nn.Module):
         return self.pool(x) if x.shape[2] > 1 else x
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """Takes `(B, 3, T, H, W)`, any `T >= 1`, and returns logits `(B, K)`.
 
     See `PathwayHead` for `head_window`, with which evaluation on large crops returns `(B, P, K)`.
@@ -66,6 +67,8 @@ class ResNet(nn.Module):
     """
 
     archs = tuple(TEMPORAL_KERNELS)
+    classifier = "head.projection"
+    depth_order = (r"s(\d)",)
 
     def __init__(
         self,
@@ -124,12 +127,15 @@ class ResNet(nn.Module):
             **shared_arguments(cfg),
         )
 
-    def forward(self, clip: Tensor) -> Tensor:
+    def encode(self, clip: Tensor) -> Tensor:
         (x,) = self.s2(self.s1([clip]))
         xs = [self.pathway0_pool(x)]
         for stage in (self.s3, self.s4, self.s5):
             xs = stage(xs)
-        return self.head(xs)
+        return xs[0]
+
+    def classify(self, encoded: Tensor) -> Tensor:
+        return self.head([encoded])
 
 
 def _check(depth: int, arch: str) -> None:

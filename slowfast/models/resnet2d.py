@@ -102,7 +102,7 @@ BlockMaker = Callable[[int, int, int, int], Block]
 
 
 class ResNet2d(nn.Module):
-    """Frames `(B * T, 3, H, W)` to pooled features `(B * T, dim)`, at any resolution.
+    """Frames `(B * T, 3, H, W)` to maps of features `(B * T, dim, H / 32, W / 32)`, rounded up.
 
     `make_block` makes the residual blocks, whose planes are 1, 2, 4, 8 times `width` by stage.
     """
@@ -140,4 +140,4 @@ class ResNet2d(nn.Module):
                     x = checkpoint(block, x, num_frames)
                 else:
                     x = block(x, num_frames)
-        return x.mean((2, 3))
+        return x

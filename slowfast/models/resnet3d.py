@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from slowfast.config import CfgNode
+from slowfast.config import CfgNode, input_size
 from slowfast.layers.alter import Alter, altered
 from slowfast.layers.conv import Conv3d
 from slowfast.layers.nonlocal_block import NonLocalBlock
@@ -316,7 +316,6 @@ class PathwayHead(nn.Module):
 
 def shared_arguments(cfg: CfgNode) -> dict[str, Any]:
     """What `SlowFast.from_cfg` and `ResNet.from_cfg` read alike, by the name of the argument."""
-    window = cfg.DATA.TRAIN_CROP_SIZE // 32
     return {
         "depth": cfg.RESNET.DEPTH,
         "num_classes": cfg.MODEL.NUM_CLASSES,
@@ -326,12 +325,21 @@ def shared_arguments(cfg: CfgNode) -> dict[str, Any]:
         "bottleneck": is_bottleneck(cfg.RESNET.TRANS_FUNC),
         "stride_1x1": cfg.RESNET.STRIDE_1X1,
         "nonlocals": NonLocals.from_cfg(cfg),
-        # The published FFN pools everything, the plain networks slide the training window.
-        "head_window": None if cfg.FFN.ENABLE else (window, window),
+        "head_window": head_window(cfg, input_size(cfg) // 32),
         "fc_init_std": cfg.MODEL.FC_INIT_STD,
         "zero_init_final_bn": cfg.RESNET.ZERO_INIT_FINAL_BN,
         "act_checkpoint": cfg.MODEL.ACT_CHECKPOINT,
     }
+
+
+def head_window(cfg: CfgNode, side: int) -> tuple[int, int] | None:
+    """`side` twice, the training map's, which plain networks slide over larger test crops.
+
+    None, which pools everything, for frame-flexible networks and multigrid training, as published;
+    and where a smaller window than the training map would have several places in training.
+    """
+    several = cfg.FFN.ENABLE or cfg.MULTIGRID.LONG_CYCLE or cfg.MULTIGRID.SHORT_CYCLE
+    return None if several or 32 * side < input_size(cfg) else (side, side)
 
 
 def init_weights(net: nn.Module, fc_std: float = 0.01, zero_final_bn: bool = False) -> None:

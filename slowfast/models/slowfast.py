@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.config import CfgNode
+from slowfast.models.backbone import Backbone
 from slowfast.models.resnet3d import (
     BLOCKS_PER_STAGE,
     Basic,
@@ -41,6 +42,18 @@ def slow_indices(num_frames: int, alpha: int) -> Tensor:
     return torch.linspace(0, num_frames - 1, ceil(num_frames / alpha), device="cpu").long()
 
 
+def average_time(x: Tensor, length: int) -> Tensor:
+    """`(B, C, T, H, W)` averaged over `length` equal spans of time; the mean over time stays.
+
+    5 frames to 2 times:  [0 1 2/2][2/2 3 4], the third counts half in both.
+    """
+    span = x.shape[2] / length
+    starts = torch.arange(length, device=x.device).unsqueeze(1) * span
+    frames = torch.arange(x.shape[2], device=x.device)
+    shares = (frames + 1).minimum(starts + span) - frames.maximum(starts)
+    return torch.einsum("st,bcthw->bcshw", shares.clamp(min=0).to(x.dtype) / span, x)
+
+
 class FuseFastToSlow(nn.Module):
     """The lateral connection: appends the fast map, strided in time, to the slow one."""
 
@@ -57,7 +70,7 @@ class FuseFastToSlow(nn.Module):
         return [torch.cat([slow, self.relu(self.bn(self.conv_f2s(fast)))], dim=1), fast]
 
 
-class SlowFast(nn.Module):
+class SlowFast(Backbone):
     """A slow pathway on every alpha-th frame and a thin fast one on all, joined after each stage.
 
     Takes `(B, 3, T, H, W)`, any `T >= 1`, and returns logits `(B, K)`; see `PathwayHead` for
@@ -71,6 +84,8 @@ class SlowFast(nn.Module):
     """
 
     archs = ("slowfast",)
+    classifier = "head.projection"
+    depth_order = (r"s(\d)",)
 
     def __init__(
         self,
@@ -147,12 +162,23 @@ class SlowFast(nn.Module):
             **shared_arguments(cfg),
         )
 
-    def forward(self, clip: Tensor) -> Tensor:
+    def encode(self, clip: Tensor) -> list[Tensor]:
         slow = slow_indices(clip.shape[2], self.alpha).to(clip.device)
-        return self.forward_pathways(clip.index_select(2, slow), clip)
+        return self._maps(clip.index_select(2, slow), clip)
+
+    def to_map(self, encoded: list[Tensor]) -> Tensor:
+        """Both maps as one, the fast one averaged down to the times of the slow one."""
+        slow, fast = encoded
+        return torch.cat([slow, average_time(fast, slow.shape[2])], dim=1)
+
+    def classify(self, encoded: list[Tensor]) -> Tensor:
+        return self.head(encoded)
 
     def forward_pathways(self, slow: Tensor, fast: Tensor) -> Tensor:
         """Logits from the frames of both pathways, `(B, 3, ceil(T / alpha), H, W)` and all `T`."""
+        return self.classify(self._maps(slow, fast))
+
+    def _maps(self, slow: Tensor, fast: Tensor) -> list[Tensor]:
         if slow.shape[2] != ceil(fast.shape[2] / self.alpha):
             raise ValueError(
                 f"{slow.shape[2]} slow frames do not go with {fast.shape[2]} fast ones; "
@@ -162,7 +188,7 @@ class SlowFast(nn.Module):
         xs = self.s2_fuse(self.s2(xs))
         xs = self.s3_fuse(self.s3(xs))
         xs = self.s4_fuse(self.s4(xs))
-        return self.head(self.s5(xs))
+        return self.s5(xs)
 
 
 def _check(depth: int, alpha: int, beta_inv: int, fusion_kernel: int, width: int) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from slowfast.config import CfgNode
 from slowfast.layers.shift import TemporalShift
+from slowfast.models.backbone import Backbone
 from slowfast.models.resnet2d import BasicBlock, Block, BlockMaker, Bottleneck, ResNet2d
 from slowfast.models.resnet3d import init_weights
 
@@ -20,7 +21,7 @@ BLOCKS_PER_STAGE = {
 }
 
 
-class TSN(nn.Module):
+class TSN(Backbone):
     """A ResNet on each frame and the mean of the frames' logits (TSN, arXiv:1608.00859).
 
     Takes `(B, 3, T, H, W)`, any `T >= 1`, and returns logits `(B, K)`.  `width` is that of the
@@ -29,6 +30,8 @@ class TSN(nn.Module):
     """
 
     archs: tuple[str, ...] = ("tsn",)
+    classifier = "new_fc"
+    depth_order = (r"base_model\.(?:conv1|bn1)", r"base_model\.layer(\d)")
     depths: tuple[int, ...] = tuple(BLOCKS_PER_STAGE)
 
     def __init__(
@@ -71,13 +74,18 @@ class TSN(nn.Module):
         """What a subclass takes from the configuration beyond what all do."""
         return {}
 
-    def forward(self, clip: Tensor) -> Tensor:
+    def encode(self, clip: Tensor) -> Tensor:
         num_frames = clip.shape[2]
         # In plain memory: channels last, a CPU gains a tenth and loses digits of batch statistics.
         frames = clip.transpose(1, 2).flatten(0, 1)
-        features = self.dropout(self.base_model(frames, num_frames))
+        maps = self.base_model(frames, num_frames)
+        return maps.unflatten(0, (-1, num_frames)).transpose(1, 2)
+
+    def classify(self, encoded: Tensor) -> Tensor:
+        frames = encoded.transpose(1, 2).flatten(0, 1)
+        features = self.dropout(frames.mean((2, 3)))
         # The classifier is linear: that of the mean is the mean of those of the frames.
-        return self.new_fc(features.unflatten(0, (-1, num_frames)).mean(1))
+        return self.new_fc(features.unflatten(0, (-1, encoded.shape[2])).mean(1))
 
 
 class TSM(TSN):

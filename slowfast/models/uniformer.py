@@ -13,6 +13,7 @@ from slowfast.layers.alter import Alter
 from slowfast.layers.attention import Attention, Mlp
 from slowfast.layers.conv import Conv3d
 from slowfast.layers.drop_path import DropPath
+from slowfast.models.backbone import Backbone
 from slowfast.models.flexible import checkpoint
 
 DEPTHS = {"S": (3, 4, 8, 3), "B": (5, 8, 20, 7)}
@@ -21,12 +22,12 @@ pointwise = partial(Conv3d, kernel_size=1)
 
 def to_tokens(x: Tensor) -> Tensor:
     """`(B, C, T, H, W)` to `(B, T*H*W, C)`; a view in channels-last memory."""
-    return x.flatten(2).transpose(1, 2)
+    return x.movedim(1, -1).flatten(1, 3)
 
 
 def to_map(tokens: Tensor, like: Tensor) -> Tensor:
     """`(B, T*H*W, C)` to `(B, C, T, H, W)` with the T, H and W of `like`."""
-    return tokens.transpose(1, 2).unflatten(2, like.shape[2:])
+    return tokens.unflatten(1, like.shape[2:]).movedim(-1, 1)
 
 
 class PatchEmbed(nn.Module):
@@ -98,7 +99,7 @@ class SABlock(nn.Module):
         return to_map(tokens, like=x)
 
 
-class UniFormer(nn.Module):
+class UniFormer(Backbone):
     """Takes `(B, 3, T, H, W)`, any `T >= 1` and at least 32 pixels, and returns logits `(B, K)`.
 
     `depth` is "S", "B" or the blocks of the four stages.  `drop_path` rises linearly from 0 at the
@@ -106,6 +107,11 @@ class UniFormer(nn.Module):
     """
 
     archs = ("uniformer",)
+    classifier = "head"
+    depth_order = (
+        *("patch_embed1", r"blocks1\.(\d+)"),
+        *(rf"patch_embed{n}|blocks{n}\.(\d+)" for n in (2, 3, 4)),
+    )
     folds = (("norm", "head"),)  # a mean stands between them, which commutes with both
 
     def __init__(
@@ -161,13 +167,16 @@ class UniFormer(nn.Module):
             act_checkpoint=cfg.MODEL.ACT_CHECKPOINT,
         )
 
-    def forward(self, clip: Tensor) -> Tensor:
+    def encode(self, clip: Tensor) -> Tensor:
         x = self.pos_drop(self.patch_embed1(clip))
         x = self._run(self.blocks1, x)
         x = self._run(self.blocks2, self.patch_embed2(x))
         x = self._run(self.blocks3, self.patch_embed3(x))
         x = self._run(self.blocks4, self.patch_embed4(x))
-        return self.head(self.norm(x).mean((2, 3, 4)))
+        return self.norm(x)
+
+    def classify(self, encoded: Tensor) -> Tensor:
+        return self.head(encoded.mean((2, 3, 4)))
 
     def _run(self, blocks: nn.ModuleList, x: Tensor) -> Tensor:
         for block in blocks:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from math import ceil
 
 from torch import Tensor, nn
 
-from slowfast.config import CfgNode
+from slowfast.config import CfgNode, input_size
 from slowfast.layers.alter import Alter, altered
 from slowfast.layers.drop_path import DropPath
 from slowfast.layers.squeeze_excitation import SqueezeExcitation, round_width
+from slowfast.models.backbone import Backbone
 from slowfast.models.resnet3d import (
     PathwayHead,
     ResBlock,
     ResStage,
     StemStage,
     conv,
+    head_window,
     init_weights,
 )
 
@@ -88,7 +89,7 @@ class InvertedBottleneck(nn.Module):
 class X3DHead(PathwayHead):
     """Widens, pools, widens again and classifies; the second widening comes behind the pooling.
 
-    Takes a list of one map; `window` is that of `PathwayHead`.
+    `widen` is the first of these, a call the rest; `window` is that of `PathwayHead`.
     """
 
     folds = (("conv_5", "conv_5_bn"), ("lin_5", "lin_5_bn"))
@@ -110,13 +111,19 @@ class X3DHead(PathwayHead):
         self.lin_5_bn = nn.BatchNorm3d(dim_out) if norm_after_pool else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
 
-    def forward(self, xs: Sequence[Tensor]) -> Tensor:
-        (x,) = xs
-        x = self.pool(self.relu(self.conv_5_bn(self.conv_5(x))))
-        return self.classify(self.relu(self.lin_5_bn(self.lin_5(x))))
+    def widen(self, x: Tensor) -> Tensor:
+        """The last map before pooling, `(B, dim_inner, T, H, W)`."""
+        return self.relu(self.conv_5_bn(self.conv_5(x)))
+
+    def forward(self, widened: Tensor) -> Tensor:
+        return self.classify(self.widen_again(self.pool(widened)))
+
+    def widen_again(self, x: Tensor) -> Tensor:
+        """What is classified, of the pooled map."""
+        return self.relu(self.lin_5_bn(self.lin_5(x)))
 
 
-class X3D(nn.Module):
+class X3D(Backbone):
     """Thin residual networks of channel-wise 3x3x3 convolutions, expanded by a factor per axis.
 
     Takes `(B, 3, T, H, W)`, any `T >= 1`, and returns logits `(B, K)`; see `PathwayHead` for
@@ -131,6 +138,8 @@ class X3D(nn.Module):
     """
 
     archs = ("x3d",)
+    classifier = "head.projection"
+    depth_order = (r"s(\d)",)
 
     def __init__(
         self,
@@ -183,7 +192,6 @@ class X3D(nn.Module):
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> X3D:
-        window = ceil(cfg.DATA.TRAIN_CROP_SIZE / 32)
         return cls(
             num_classes=cfg.MODEL.NUM_CLASSES,
             width_factor=cfg.X3D.WIDTH_FACTOR,
@@ -198,15 +206,24 @@ class X3D(nn.Module):
             stride_1x1=cfg.RESNET.STRIDE_1X1,
             dropout=cfg.MODEL.DROPOUT_RATE,
             drop_connect=cfg.MODEL.DROPCONNECT_RATE,
-            # A frame-flexible network pools everything, the plain one slides the training window.
-            head_window=None if cfg.FFN.ENABLE else (window, window),
+            head_window=head_window(cfg, ceil(input_size(cfg) / 32)),
             fc_init_std=cfg.MODEL.FC_INIT_STD,
             zero_init_final_bn=cfg.RESNET.ZERO_INIT_FINAL_BN,
             act_checkpoint=cfg.MODEL.ACT_CHECKPOINT,
         )
 
-    def forward(self, clip: Tensor) -> Tensor:
+    @property
+    def map_dim(self) -> int:
+        return self.head.conv_5.out_channels
+
+    def encode(self, clip: Tensor) -> Tensor:
         xs = self.s1([clip])
         for stage in (self.s2, self.s3, self.s4, self.s5):
             xs = stage(xs)
-        return self.head(xs)
+        return self.head.widen(xs[0])
+
+    def classify(self, encoded: Tensor) -> Tensor:
+        return self.head(encoded)
+
+    def classify_map(self, features: Tensor) -> Tensor:
+        return super().classify_map(self.head.widen_again(features))

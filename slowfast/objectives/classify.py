@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from slowfast.models import final_logits
 from slowfast.objectives.losses import LABEL_LOSSES
 from slowfast.objectives.term import OBJECTIVES, Term
 
@@ -23,6 +24,9 @@ class Classify:
     def from_cfg(cls, cfg: Any) -> Classify:
         return cls(cfg.OBJECTIVE.LABEL_SMOOTHING, cfg.MODEL.LOSS_FUNC)
 
+    def num_terms(self, batch: Any) -> int:
+        return 1
+
     def __call__(self, model: nn.Module, batch: Any) -> Iterator[Term]:
         if len(batch.clips) != 1:
             raise ValueError(
@@ -30,7 +34,7 @@ class Classify:
                 "Set OBJECTIVE.NAME to 'ffn' to train several frame counts"
             )
         (clip,) = batch.clips
-        logits = model(clip)
+        logits = final_logits(model(clip))
         loss = self.loss(logits, batch.labels, self.smoothing)
         num_frames = clip.shape[2]
         parts = {f"{self.part}_{num_frames}": loss.detach()}

@@ -67,6 +67,9 @@ class FrameFlexibleTraining:
             loss=cfg.MODEL.LOSS_FUNC,
         )
 
+    def num_terms(self, batch: Any) -> int:
+        return 1 if self.backward == "joint" else len(batch.clips)
+
     def __call__(self, model: nn.Module, batch: Any) -> Iterator[Term]:
         if len(batch.clips) < 2:
             raise ValueError(

@@ -30,15 +30,32 @@ class Objective(Protocol):
     for term in objective(model, batch):
         term.loss.backward()
 
-    The gradients add up; a term's graph may be freed before the next one is built.
+    The gradients add up; a term's graph may be freed before the next one is built.  Each term takes
+    one call of `model`.  Losses are means over the videos of the batch, so that those of its parts,
+    by their share of the videos, add up to that of the whole.
+
+    An objective may be an `nn.Module`: it then moves to the network's device, its parameters are
+    trained along and its state dict is kept in checkpoints, apart from the network's.
     """
+
+    def num_terms(self, batch: Any) -> int:
+        """How many terms `batch` gives: processes exchange gradients during the last one's."""
 
     def __call__(self, model: nn.Module, batch: Any) -> Iterator[Term]: ...
 
 
+def parameters_of(objective: Objective) -> list[nn.Parameter]:
+    """What an objective learns itself, beside the network."""
+    return list(objective.parameters()) if isinstance(objective, nn.Module) else []
+
+
 def build_objective(cfg: Any) -> Objective:
-    """The objective named by OBJECTIVE.NAME; `auto` is `ffn` when FFN.ENABLE, else `classify`."""
+    """The objective named by OBJECTIVE.NAME.
+
+    `auto` is `ffn` when FFN.ENABLE, `early_exit` for FrameExit, else `classify`.
+    """
     name = cfg.OBJECTIVE.NAME
     if name == "auto":
-        name = "ffn" if cfg.FFN.ENABLE else "classify"
+        plain = "early_exit" if cfg.MODEL.MODEL_NAME == "FrameExit" else "classify"
+        name = "ffn" if cfg.FFN.ENABLE else plain
     return OBJECTIVES.get(name).from_cfg(cfg)

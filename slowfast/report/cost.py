@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any
@@ -38,9 +38,14 @@ def gflops(model: nn.Module, clip_shape: Sequence[int]) -> float:
     fvcore adds norms, at 2 per value: 0.5 % of a ResNet, 4 % of X3D.  Counted are the operators
     that run: on the CPU a convolution may skip its padding.  On the meta device none computes.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION)
-    with _evaluating(model), torch.no_grad(), counter:
-        model(_clip(model, clip_shape))
+    with _evaluating(model), torch.no_grad():
+        return gflops_of(lambda: model(_clip(model, clip_shape)))
+
+
+def gflops_of(run: Callable[[], object]) -> float:
+    """Billions of multiply-adds of one call of `run`, counted like `gflops`."""
+    with (counter := FlopCounterMode(display=False, custom_mapping=_ATTENTION)):
+        run()
     return counter.get_total_flops() / 2e9  # a multiply-add is two operations to PyTorch
 
 

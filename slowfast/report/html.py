@@ -34,8 +34,8 @@ def page(
         title=escape(report.title),
         summary=escape(summary),
         facts=_facts(report),
-        claims="\n".join(_claim(claim) for claim in claims),
-        pictures="\n".join(_figure(picture) for picture in pictures),
+        claims="\n".join(claim_item(claim) for claim in claims),
+        pictures="\n".join(figure_item(picture) for picture in pictures),
         tables="\n".join(to_html(table) for table in tables),
         coverage="\n".join(_coverage(run) for run in report.ordered),
         commands=escape("\n".join(report.commands)),
@@ -71,7 +71,7 @@ def _coverage(run: Run) -> str:
     return f"<li>{escape(run.name)}: {coverage_text(run)}{listing}</li>"
 
 
-def _claim(claim: Claim) -> str:
+def claim_item(claim: Claim) -> str:
     mark, name = ("✓", "holds") if claim.holds else ("✗", "fails")
     return (
         f'<li class="{name}"><span class="mark" aria-label="{name}">{mark}</span>'
@@ -84,7 +84,7 @@ def signed(points: float) -> str:
     return f"{round(points, 1) + 0.0:+.1f}".replace("-", "−")
 
 
-def _figure(picture: Picture) -> str:
+def figure_item(picture: Picture) -> str:
     data = base64.b64encode(picture.path.read_bytes()).decode()
     caption = escape(picture.caption)
     width = ' class="wide"' if picture.wide else ""

@@ -2,7 +2,7 @@
 
 from slowfast.weights.formats import FORMATS, Format
 from slowfast.weights.loading import load_weights
-from slowfast.weights.own import Header, load, read_header, save
+from slowfast.weights.own import Header, load, pack, read_header, save
 from slowfast.weights.read import read_state_dict
 from slowfast.weights.report import LoadReport
 
@@ -13,6 +13,7 @@ __all__ = [
     "LoadReport",
     "load",
     "load_weights",
+    "pack",
     "read_header",
     "read_state_dict",
     "save",

@@ -7,23 +7,30 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from slowfast.models import FrameExit
 from slowfast.models.flexible import FrameFlexible, private_names
 from slowfast.models.inflate import inflate
 from slowfast.weights.formats.base import Format, Shape, State
 from slowfast.weights.positions import resize
 from slowfast.weights.report import Pairs
 
+BACKBONE = "backbone."  # what the names of a network within FrameExit begin with
+
 Private = list[tuple[str, str, str]]  # (native, published, plain) names
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A state dict under a network's names, and what was done to it; see LoadReport."""
+    """A state dict under a network's names, and what was done to it; see LoadReport.
+
+    `outside` are the names of the network that the checkpoint of a part of it cannot have.
+    """
 
     state: State
     inflated: Pairs
     resized: Pairs
     ignored: dict[str, Shape]
+    outside: set[str]
 
 
 def fit(model: nn.Module, state: State, format: Format) -> Fitted:
@@ -38,6 +45,11 @@ def fit(model: nn.Module, state: State, format: Format) -> Fitted:
     ignored = {name: tuple(tensor.shape) for name, tensor in state.items() if format.ignores(name)}
     state = {name: tensor for name, tensor in state.items() if name not in ignored}
     named = _behind_bridge(format.rename(state, expected), expected)
+    outside: set[str] = set()
+    if isinstance(net, FrameExit) and not any(name.startswith("classifiers.") for name in named):
+        outside = {name for name in expected if not name.startswith(BACKBONE)}
+        named, classifier = _into_backbone(net, state, format, expected)
+        ignored |= classifier
     inflated = inflate(named, expected)
     resized = resize(net, inflated, expected)
     return Fitted(
@@ -45,7 +57,22 @@ def fit(model: nn.Module, state: State, format: Format) -> Fitted:
         inflated=_changed(named, inflated),
         resized=_changed(inflated, resized),
         ignored=ignored,
+        outside=outside,
     )
+
+
+def _into_backbone(
+    net: FrameExit, state: State, format: Format, expected: Mapping[str, Shape]
+) -> tuple[State, dict[str, Shape]]:
+    """A plain network's checkpoint for the backbone of `net`, which has no place for a classifier.
+
+    And the entries of that classifier.
+    """
+    inside = {n.removeprefix(BACKBONE): s for n, s in expected.items() if n.startswith(BACKBONE)}
+    named = _behind_bridge(format.rename(state, inside), inside)
+    classifier = f"{net.backbone.classifier}."
+    left_out = {n: tuple(t.shape) for n, t in named.items() if n.startswith(classifier)}
+    return {BACKBONE + n: t for n, t in named.items() if n not in left_out}, left_out
 
 
 def _expected(model: nn.Module, private: Private) -> dict[str, Shape]:

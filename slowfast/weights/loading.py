@@ -26,8 +26,9 @@ def load_weights(
 
     `format` is one of FORMATS; `auto` tells it by the names and shapes in the checkpoint, never by
     the file's name.  A plain checkpoint fills every private copy of a frame-flexible `model`; the
-    gains, which it cannot have, keep their values and are reported missing.  2D kernels are
-    inflated over time, and position embeddings interpolated, where `model` needs it.
+    gains, which it cannot have, keep their values and are reported missing; so does all but the
+    backbone of a FrameExit, into which its backbone's checkpoint goes without the classifier.  2D
+    kernels are inflated over time, and position embeddings interpolated, where `model` needs it.
 
     With `new_head` a classifier keeps its values where the checkpoint has another number of
     classes.  Anything else that does not fit raises ValueError with the table of names, and leaves
@@ -43,7 +44,7 @@ def load_weights(
     except ValueError as error:
         raise ValueError(f"{misfit}: {error} ({_remedy(family)})") from error
     report = _compare(model, fitted, name)
-    complaint = _complaint(model, report, family, new_head)
+    complaint = _complaint(model, report, family, new_head, fitted.outside)
     if complaint:
         raise ValueError(f"{misfit}: {report.table()}\n{complaint}")
     model.load_state_dict({name: fitted.state[name] for name in report.loaded}, strict=False)
@@ -78,10 +79,13 @@ def _compare(model: nn.Module, fitted: Fitted, format: str) -> LoadReport:
     )
 
 
-def _complaint(model: nn.Module, report: LoadReport, family: Format, new_head: bool) -> str:
+def _complaint(
+    model: nn.Module, report: LoadReport, family: Format, new_head: bool, outside: set[str]
+) -> str:
     """What to do about names that nothing explains; "" if there are none."""
     missing = {name for name in report.missing if not name.endswith(".num_batches_tracked")}
-    for group in (_gains(model), set(filter(family.lacks, missing | set(report.loaded)))):
+    lacking = set(filter(family.lacks, missing | set(report.loaded)))
+    for group in (_gains(model), lacking, outside):
         if group <= set(report.missing):  # all or none of it
             missing -= group
     if missing or report.unexpected:

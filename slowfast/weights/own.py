@@ -26,7 +26,10 @@ VERSION = 1
 KEY = "slowfast"
 # Places on the machine that wrote the file, of no use elsewhere and not for others to read, and
 # weights that a training starts from, which would be fetched for nothing.
-_NOT_KEPT = ("OUTPUT_DIR", "PATH_TO_DATA_DIR", "PATH_PREFIX", "CHECKPOINT_FILE_PATH", "PRETRAINED")
+_NOT_KEPT = (
+    *("OUTPUT_DIR", "PATH_TO_DATA_DIR", "PATH_PREFIX", "CHECKPOINT_FILE_PATH", "PRETRAINED"),
+    *("TEACHER_CFG", "TEACHER_WEIGHTS"),
+)
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,13 @@ def save(
     """Writes `model`, built by `build_model(cfg)`, so that `load(path)` needs nothing else.
 
     `path` holds the old file or the whole new one at any time.  `labels` are one per class, or
-    none; another number of them raises ValueError.
+    none; another number of them raises ValueError, a full disk DiskFull.
     """
+    write_packed(pack(model, cfg, labels), Path(path))
+
+
+def pack(model: nn.Module, cfg: CfgNode, labels: Sequence[str] = ()) -> bytes:
+    """What `save` writes: a copy that later training leaves alone."""
     if labels and len(labels) != cfg.MODEL.NUM_CLASSES:
         raise ValueError(
             f"{len(labels)} labels for MODEL.NUM_CLASSES={cfg.MODEL.NUM_CLASSES}; one per class"
@@ -63,9 +71,14 @@ def save(
     }
     # Copies, since the format takes neither strided tensors nor two names for one memory.
     tensors = {n: t.detach().cpu().clone().contiguous() for n, t in model.state_dict().items()}
-    with replacing(Path(path)) as temporary:
+    return to_bytes(tensors, {"format": "pt", KEY: json.dumps(header)})
+
+
+def write_packed(packed: bytes, path: Path) -> None:
+    """Write what `pack` returned, whole or not at all."""
+    with replacing(path, size=len(packed)) as temporary:
         # Not save_file, which leaves a file to its owner alone.
-        temporary.write_bytes(to_bytes(tensors, {"format": "pt", KEY: json.dumps(header)}))
+        temporary.write_bytes(packed)
 
 
 def load(path: str | os.PathLike) -> nn.Module:

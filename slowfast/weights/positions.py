@@ -1,4 +1,4 @@
-"""Position tables of MViT for another clip length or resolution than they were trained at."""
+"""Position tables of MViT and Video Swin for other clips or windows than they were trained with."""
 
 from __future__ import annotations
 
@@ -10,20 +10,36 @@ from torch import Tensor, nn
 
 from slowfast.layers.position import Grid, resize_positions, resize_relative
 from slowfast.models.mvit import MViT
+from slowfast.models.video_swin import VideoSwin
 from slowfast.weights.formats.base import Shape, State
 
 
 def resize(net: nn.Module, state: State, expected: Mapping[str, Shape]) -> State:
-    """`state` with the tables of an MViT interpolated to the expected shapes.
+    """`state` with the tables of an MViT or VideoSwin interpolated to the expected shapes.
 
     Published grids are square, so the number of rows tells them.  A joint table of space and time
     is taken to have as many frames as the network's if that leaves a square, else to be of the same
     square; it does not tell where both differ.  A table that fits no grid, or is of another width,
-    stays as it is.
+    stays as it is.  The table of an image network's windows serves at each distance in time.
     """
-    if not isinstance(net, MViT):
+    resized = {MViT: _resized, VideoSwin: _of_windows}.get(type(net))
+    if resized is None:
         return state
-    return {name: _resized(net, name, table, expected) for name, table in state.items()}
+    return {name: resized(net, name, table, expected) for name, table in state.items()}
+
+
+def _of_windows(net: VideoSwin, name: str, table: Tensor, expected: Mapping[str, Shape]) -> Tensor:
+    shape = expected.get(name, ())
+    if not name.endswith("relative_position_bias_table") or shape == tuple(table.shape):
+        return table
+    if shape[-1:] != tuple(table.shape[-1:]):
+        return table
+    t, h, w = grid = tuple(2 * side - 1 for side in net.backbone.window)
+    frames = 1  # a square number of rows is that of an image
+    if not _is_square(len(table), 1):
+        frames, rest = divmod(len(table), h * w)
+        frames = t if rest else frames
+    return _from_square(table.unsqueeze(0), frames, grid).squeeze(0)
 
 
 def _resized(net: MViT, name: str, table: Tensor, expected: Mapping[str, Shape]) -> Tensor:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from slowfast.weights.pickles import UnsafePickle, load_arrays
+from slowfast.weights.torch_file import has_checksum
 
 # Where training programs put the state dict inside what they save; Caffe2 says `blobs`.
 NESTED_UNDER = ("model_state", "model", "state_dict", "blobs")
@@ -85,7 +86,10 @@ def _read_file(path: Path) -> Any:
                 content = load_arrays(file)
                 is_torch = isinstance(content, int) and content == _TORCH_MAGIC
                 file.seek(0)
-            return _read_torch(file) if is_torch else content
+            if not is_torch:
+                return content
+            has_checksum(path)
+            return _read_torch(file)
     except pickle.UnpicklingError as error:
         found = f" ({error})" if isinstance(error, UnsafePickle) else ""
         raise ValueError(

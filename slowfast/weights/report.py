@@ -17,8 +17,8 @@ class LoadReport:
     """What happened to each name, with its shape; (checkpoint's, model's) where they differ.
 
     `loaded` includes what was `inflated` (2D kernels repeated over time) or `resized` (position
-    embeddings interpolated) to fit.  `ignored` entries are no weights.  `format` is the family that
-    the checkpoint was read as.
+    embeddings interpolated) to fit.  `ignored` entries are no weights, or a classifier's in a place
+    where the model has none.  `format` is the family that the checkpoint was read as.
     """
 
     loaded: dict[str, Shape]
@@ -44,7 +44,7 @@ class LoadReport:
             "loaded": self.loaded,
             "inflated (kernels repeated over time)": self.inflated,
             "resized (positions interpolated)": self.resized,
-            "ignored (no weights)": self.ignored,
+            "ignored (no weights, or a classifier without a place)": self.ignored,
         }
         parts = problems | rest if full else problems
         rows = [row for title, shapes in parts.items() for row in _rows(title, shapes)]

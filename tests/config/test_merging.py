@@ -87,7 +87,7 @@ def test_the_same_name_in_other_sections_comes_first():
 
 
 def test_a_key_without_neighbours_is_sent_to_the_list_of_keys():
-    with pytest.raises(ValueError, match="unknown key QQQ; slowfast/config/defaults.py lists all"):
+    with pytest.raises(ValueError, match="unknown key QQQ; slowfast/config/defaults lists all"):
         get_cfg().merge_from_list(["QQQ", "1"])
 
 

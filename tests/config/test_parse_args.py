@@ -1,6 +1,6 @@
 import pytest
 
-from slowfast.config import parse_args
+from slowfast.config import Shards, parse_args, parse_run_args
 
 
 @pytest.fixture
@@ -79,3 +79,33 @@ def test_help_shows_the_description_and_the_form(capsys):
     words = capsys.readouterr().out
     assert "Trains a network." in words
     assert "--cfg A.yaml [B.yaml ...] [--opts] KEY VALUE" in words
+
+
+# ------------------------------------------------------------------ PySlowFast's several machines
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "--num_shards 4 --shard_id 2 --init_method tcp://a:1 --cfg {a} NUM_GPUS 0",
+        "--cfg {a} --num_shards 4 --shard_id 2 --init_method tcp://a:1 NUM_GPUS 0",
+        "--cfg {a} --num_shards 4 --shard_id 2 --init_method tcp://a:1 --opts NUM_GPUS 0",
+        "--cfg {a} --opts NUM_GPUS 0 --num_shards=4 --shard_id=2 --init_method=tcp://a:1",
+    ],
+)
+def test_the_flags_of_shards_stand_anywhere(a, form):
+    (cfg,), shards = parse_run_args(form.format(a=a).split())
+    assert (cfg.SOLVER.MAX_EPOCH, cfg.NUM_GPUS) == (7, 0)
+    assert shards == Shards(2, 4, "tcp://a:1")
+
+
+def test_without_flags_there_is_one_shard(a):
+    assert parse_run_args(["--cfg", a])[1] == Shards(0, 1, "tcp://localhost:9999")
+
+
+@pytest.mark.parametrize("shard", ["2", "-1"])
+def test_a_shard_that_does_not_exist_is_refused(a, shard, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse_run_args(["--cfg", a, "--num_shards", "2", "--shard_id", shard])
+    assert exit_.value.code == 2
+    assert f"--shard_id {shard} must be 0 to 1" in capsys.readouterr().err

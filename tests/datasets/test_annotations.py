@@ -77,6 +77,27 @@ def test_kinetics_is_read_from_its_csv_files_and_found_by_name_start_and_end(mad
     assert len(records("kinetics400", folder, "val")) == 3
 
 
+def test_hvu_is_read_from_its_csv_files_with_several_tags_per_video(made):
+    folder = made("hvu")
+    assert class_names(folder) == ["Beach", "Running", "Sand"]  # in alphabetical order
+    assert content(records("hvu", folder, "train", prefix=folder / "videos")) == {
+        "Train0_x_000000_000010.mp4": (0, 2),
+        "Train1_x_000001_000011.mp4": (1,),
+        "Train2_x_000002_000012.mp4": (2,),
+    }
+    val = {"Val0_x_000000_000010.mp4": (0, 1)}
+    assert content(records("hvu", folder, "val", prefix=folder / "videos")) == val
+    assert content(records("hvu", folder, "test", prefix=folder / "videos")) == val
+
+
+def test_the_lists_of_hvu_are_found_under_mmactions_names(made, tmp_path):
+    folder = made("hvu")
+    (tmp_path / "hvu_train.csv").write_text((folder / "HVU_Train_V1.0.csv").read_text())
+    categories = (folder / "HVU_Tags_Categories_V1.0.csv").read_text()
+    (tmp_path / "hvu_categories.csv").write_text(categories)
+    assert len(records("hvu", tmp_path, "train", prefix=folder / "videos")) == 3
+
+
 @pytest.mark.parametrize(("name", "train", "val"), [("1", 6, 3), ("2", 6, 3), ("3", 9, 3)])
 def test_hmdb51_has_three_divisions(made, name, train, val):
     lists, videos = made("hmdb51") / "testTrainMulti_7030_splits", made("hmdb51") / "videos"

@@ -253,6 +253,37 @@ def test_each_process_loads_its_share(cfg):
     assert indices == [[0, 2], [1]]
 
 
+def test_processes_divide_the_training_batch(cfg):
+    alone = list(build_loader(cfg, "train"))
+    shares = [list(build_loader(cfg, "train", rank, 2)) for rank in (0, 1)]
+    for whole, *parts in zip(alone, *shares, strict=True):
+        assert [len(part) for part in parts] == [1, 1]
+        assert {*whole.index.tolist()} == {i for part in parts for i in part.index.tolist()}
+
+
+def test_a_training_batch_that_the_processes_cannot_divide_is_refused(cfg):
+    cfg.TRAIN.BATCH_SIZE = 5
+    message = r"TRAIN\.BATCH_SIZE=5 cannot be divided among 2 processes; .* like 4"
+    with pytest.raises(ValueError, match=message):
+        build_loader(cfg, "train", 0, 2)
+    build_loader(cfg, "val", 0, 2)
+
+
+def test_processes_with_a_video_to_mix_with_itself_are_told(cfg, caplog):
+    cfg.MIXUP.ENABLE, cfg.TRAIN.BATCH_SIZE = True, 6
+    build_loader(cfg, "train", 0, 3)
+    assert "mixed with itself" not in caplog.text
+    build_loader(cfg, "train", 0, 2)
+    assert "of the 3 videos of a process one is mixed with itself" in caplog.text
+    with pytest.raises(ValueError, match=r"leaves one in each of 6; set it to 12 or more"):
+        build_loader(cfg, "train", 0, 6)
+
+
+def test_every_process_tests_as_many_videos_at_once_as_the_key_says(cfg):
+    assert [len(batch) for batch in build_loader(cfg, "test", 0, 2)] == [2]
+    assert [len(batch) for batch in build_loader(cfg, "test", 1, 2)] == [1]
+
+
 def test_workers_have_as_many_batches_ready_as_the_key_says(cfg):
     cfg.DATA_LOADER.NUM_WORKERS, cfg.DATA_LOADER.PREFETCH_FACTOR = 1, 5
     assert build_loader(cfg, "train").prefetch_factor == 5

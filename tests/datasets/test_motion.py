@@ -1,8 +1,19 @@
+from collections import Counter
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
 
-from slowfast.datasets.motion import FPS, FRAMES, MOTIONS, render, write_motion
+from slowfast.datasets.lists import read_list
+from slowfast.datasets.motion import (
+    FPS,
+    FRAMES,
+    MOTIONS,
+    render,
+    write_held_out,
+    write_motion,
+)
 
 
 def centroid(frames):
@@ -37,6 +48,20 @@ def test_lists_are_kinetics_style_and_balanced(motion):
 def test_the_same_seed_gives_the_same_files(motion, tmp_path):
     again = write_motion(tmp_path, train_videos=1, val_videos=1, workers=1)
     assert (again / "train/00000.mp4").read_bytes() == (motion / "train/00000.mp4").read_bytes()
+
+
+def test_held_out_videos_are_new_and_stand_beside_the_others(motion, tmp_path):
+    folder = write_held_out(tmp_path / "held_out", motion, videos=16, workers=1)
+    records = {split: read_list(folder / f"{split}.csv", 16) for split in ("train", "val", "test")}
+    assert [len(part) for part in records.values()] == [32, 16, 16]
+    paths = {Path(part.path(i)) for part in records.values() for i in range(len(part))}
+    assert len({path.read_bytes() for path in paths}) == len(paths) == 64
+    assert Counter(records["test"].labels.tolist()) == Counter(range(16))
+    times = [path.stat().st_mtime_ns for path in paths]
+    assert write_held_out(folder, motion, videos=16) == folder
+    assert times == [path.stat().st_mtime_ns for path in paths]
+    with pytest.raises(ValueError, match="was made with"):
+        write_held_out(folder, motion, videos=32)
 
 
 def test_another_data_set_is_not_overwritten(motion):

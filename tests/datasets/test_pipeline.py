@@ -2,7 +2,8 @@
 
 import pytest
 
-from slowfast.config import get_cfg
+from helpers.source import ROOT
+from slowfast.config import get_cfg, load_cfg
 from slowfast.config.validate import _CHOICES, check
 from slowfast.datasets.catalogue import DATASETS
 from slowfast.datasets.pipeline import (
@@ -206,3 +207,9 @@ def test_labels_cannot_be_smoothed_twice():
 def test_values_out_of_range_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         check(cfg_with(**values), "here")
+
+
+@pytest.mark.parametrize("name", ["MVIT_B_16x4_CONV", "MVITv2_B_32x3", "UNIFORMER_B32x4"])
+def test_transformers_are_tested_on_the_published_crop_of_kinetics(name):
+    cfg = load_cfg(ROOT / f"configs/Kinetics/{name}.yaml")
+    assert build_crops(cfg, "test", DATASETS.get("kinetics")) == ScaledCrops(224, 1, 256)

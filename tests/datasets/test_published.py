@@ -286,7 +286,7 @@ def test_frameexit_frames_are_even_with_a_clipped_end(case):
 
 
 def test_the_configuration_knows_every_name():
-    assert set(_CHOICES["DATA.SAMPLING"]) == {"auto", "dense", "segment", *NAMES}
+    assert set(_CHOICES["DATA.SAMPLING"]) == {"auto", "dense", "segment", "clips", *NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)

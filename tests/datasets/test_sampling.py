@@ -6,6 +6,7 @@ import torch
 
 from helpers.fixture_weights import read_fixture
 from slowfast.datasets.sampling import (
+    ClipsSampling,
     DenseSampling,
     FixedViews,
     SegmentSampling,
@@ -163,6 +164,51 @@ def test_fixed_views_stay_where_other_parts_of_a_sample_are_random():
         sampling.clips(99, 30.0)[0], fixed.clips(99, 30.0, generator())[0], strict=True
     ):
         assert torch.equal(expected, indices)
+
+
+# ---------------------------------------------------------------------------- short clips
+
+
+def test_clips_stand_around_the_middles_of_equal_parts_as_in_the_docstring():
+    ((indices,),) = ClipsSampling((6,), length=3, span=3).clips(12, 30)
+    assert indices.tolist() == [1, 2, 3, 7, 8, 9]
+
+
+def test_each_clip_lasts_as_long_at_any_frame_rate():
+    sampling = ClipsSampling((26,), length=13, span=13 * 6, target_fps=30)
+    for fps in (15, 30, 60):
+        ((indices,),) = sampling.clips(40 * fps, fps)
+        for clip in indices.split(13):
+            assert (clip[-1] - clip[0]) / fps == pytest.approx(12 * 6 / 30, abs=0.25)
+            assert (clip.diff() > 0).all()
+
+
+def test_random_clips_lie_in_their_parts_and_inside_the_video():
+    sampling = ClipsSampling((8,), length=2, span=2)
+    starts = []
+    for seed in range(300):
+        ((indices,),) = sampling.clips(40, 30, torch.Generator().manual_seed(seed))
+        assert indices.min() >= 0 and indices.max() <= 39
+        starts.append(indices[::2])
+    starts = torch.stack(starts)
+    for part, column in enumerate(starts.unbind(1)):
+        assert column.min() in (10 * part - 1, 10 * part)
+        assert column.max() in (10 * part + 8, 10 * part + 9)
+
+
+def test_views_of_clips_shift_inside_the_parts():
+    views = ClipsSampling((4,), length=2, span=2, num_clips=2).clips(40, 30)
+    assert [indices.tolist() for (indices,) in views] == [[4, 5, 24, 25], [14, 15, 34, 35]]
+
+
+def test_clips_of_a_short_video_overlap_and_repeat_its_last_frame():
+    ((indices,),) = ClipsSampling((6,), length=3, span=12).clips(5, 30)
+    assert indices.tolist() == [0, 4, 4, 0, 4, 4]
+
+
+def test_frames_that_are_no_whole_number_of_clips_are_refused():
+    with pytest.raises(ValueError, match="7 frames are no whole number of clips .*CLIP_LENGTH=3"):
+        ClipsSampling((6, 7), length=3, span=3)
 
 
 def test_union_lists_every_frame_once_and_finds_it_again():

@@ -51,6 +51,19 @@ def test_names_and_start_are_found_out(tmp_path, template, start):
             assert read_indices(video.frames([0, 9, 10, 11, 3])) == [0, 9, 10, 11, 3]
 
 
+def test_a_given_start_leaves_lower_numbers_alone(tmp_path):
+    folder = write_images(tmp_path / "v", "{:05d}.jpg", range(12))
+    with open_video(folder, start=5) as video:
+        assert read_indices(video.frames(range(video.num_frames))) == list(range(5, 12))
+
+
+@pytest.mark.parametrize("start", [3, 8])
+def test_a_given_start_must_be_there(tmp_path, start):
+    folder = write_images(tmp_path / "v", "{:05d}.jpg", range(4, 8))
+    with pytest.raises(VideoError, match=f"frame {start}"):
+        open_video(folder, start=start)
+
+
 def test_numbers_that_outgrow_their_zeros_stay_in_order(tmp_path):
     folder = write_images(tmp_path / "v", "{:01d}.jpg", range(1, 13))
     with open_video(folder, template="{:01d}.jpg") as video:

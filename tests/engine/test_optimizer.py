@@ -2,10 +2,16 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.foreign_net import ForeignNet
 from slowfast.config import get_cfg
-from slowfast.engine.optimizer import build_optimizer, clip_gradients, parameter_groups
+from slowfast.engine.optimizer import (
+    build_optimizer,
+    clip_gradients,
+    parameter_groups,
+    set_learning_rate,
+)
 from slowfast.layers.alter import Gain
-from slowfast.models import MViT, make_frame_flexible
+from slowfast.models import FrameFlexible, MViT, make_frame_flexible
 from slowfast.models.flexible import Rates
 
 
@@ -71,3 +77,66 @@ def test_clipping_by_value_bounds_every_entry():
     parameter.grad = torch.tensor([3.0, -4.0])
     clip_gradients([parameter], 2.0, None)
     assert parameter.grad.tolist() == [2, -2]
+
+
+# ---------------------------------------------------------------------------- listed parameters
+
+
+def test_parameters_with_a_listed_name_do_not_decay():
+    found = decays(net(), exempt_1d=False, exempt_names=["2.weight", "1.b"])
+    assert found["2.weight"] == found["1.bias"] == 0
+    assert found["0.weight"] == 0.5 and found["1.weight"] == 0.25
+
+
+def test_listed_names_may_be_those_of_checkpoints():
+    model = FrameFlexible(ForeignNet(), (2, 4))
+    found = decays(model, exempt_1d=False, exempt_names=["norms_4", "stem"])
+    exempt = {name for name, decay in found.items() if decay == 0}
+    copies = {f"net.block.norms.{i}.copies.4.{leaf}" for i in (0, 1) for leaf in ("weight", "bias")}
+    assert exempt == {"net.stem.weight"} | copies
+
+
+def test_a_listed_name_that_no_parameter_has_is_named():
+    with pytest.raises(ValueError, match="SOLVER.NO_WEIGHT_DECAY names 'positons'"):
+        parameter_groups(net(), 0.5, 0.25, exempt_1d=False, exempt_names=["positons"])
+
+
+# ---------------------------------------------------------------------------- learning rates
+
+
+def test_layers_have_learning_rates_of_their_own():
+    cfg = get_cfg()
+    cfg.merge_from_list(["SOLVER.LAYER_DECAY", 0.5, "SOLVER.ZERO_WD_1D_PARAM", True])
+    model = MViT(depth=2, dim=16, num_frames=2, crop_size=8)
+    optimizer = build_optimizer(model, cfg)
+    set_learning_rate(optimizer, 0.8)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    found = {name: rates[id(p)] for name, p in model.named_parameters()}
+    assert found["cls_token"] == found["patch_embed.proj.bias"] == 0.1
+    assert found["blocks.0.norm1.weight"] == 0.2 and found["blocks.1.attn.qkv.weight"] == 0.4
+    assert found["norm.weight"] == found["head.projection.weight"] == 0.8
+    decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert decay[id(model.blocks[0].norm1.weight)] == decay[id(model.cls_token)] == 0
+
+
+def test_without_layer_decay_groups_are_those_of_weight_decay_alone():
+    groups = parameter_groups(net(), 0.5, 0.25, exempt_1d=True)
+    assert [group["weight_decay"] for group in groups] == [0.25, 0.5, 0.0]
+    assert {group["lr_scale"] for group in groups} == {1.0}
+
+
+def test_a_state_from_before_there_were_scales_sets_the_plain_rate():
+    optimizer = build_optimizer(net(), get_cfg())
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        del group["lr_scale"]
+    optimizer.load_state_dict(state)
+    set_learning_rate(optimizer, 0.3)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.3}
+
+
+def test_what_is_frozen_is_in_no_group():
+    model = net().requires_grad_(False)
+    model[2].requires_grad_(True)
+    groups = parameter_groups(model, 0.5, 0.25, exempt_1d=False)
+    assert [group["params"] for group in groups] == [[model[2].weight]]

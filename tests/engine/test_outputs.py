@@ -30,13 +30,13 @@ def scored(scores: dict[int, list[list[float]]], labels: list) -> Scored:
 
 def written(folder, batches, metric: str, classes=()):
     result = Evaluation()
-    with ResultFiles(folder, classes) as files:
-        for batch in batches:
-            for t, scores in batch.scores.items():
-                meter = result.by_frames.setdefault(t, METERS[metric](scores.shape[1]))
-                meter.add(scores, batch.batch.labels)
-            files.add(batch)
-        files.finish(result)
+    files = ResultFiles(folder, classes)
+    for batch in batches:
+        for t, scores in batch.scores.items():
+            meter = result.by_frames.setdefault(t, METERS[metric](scores.shape[1]))
+            meter.add(scores, batch.batch.labels)
+        files.add(batch)
+    files.finish(result)
     return folder
 
 

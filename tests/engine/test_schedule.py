@@ -30,3 +30,18 @@ def test_cosine_must_fall():
 def test_steps_must_start_at_zero():
     with pytest.raises(ValueError, match=r"SOLVER.STEPS=\[5, 9\] must start at 0"):
         build_schedule(solver(LR_POLICY="steps_with_relative_lrs", STEPS=[5, 9], LRS=[1, 0.1]))
+
+
+@pytest.mark.parametrize("case", CASES[:4], ids=lambda case: case["name"])
+def test_all_learning_rates_grow_with_the_batch_where_a_reference_is_given(case):
+    cfg = solver(**case["solver"], REFERENCE_BATCH_SIZE=64)
+    cfg.TRAIN.BATCH_SIZE = 256
+    schedule = build_schedule(cfg)
+    for epoch, expected in case["values"]:
+        assert schedule(epoch) == pytest.approx(4 * expected, rel=1e-9, abs=1e-12)
+
+
+def test_without_a_reference_the_batch_changes_no_learning_rate():
+    cfg = solver(BASE_LR=0.1)
+    cfg.TRAIN.BATCH_SIZE = 1
+    assert build_schedule(cfg)(0) == pytest.approx(0.1)

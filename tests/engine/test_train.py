@@ -196,3 +196,14 @@ def test_the_best_network_is_rebuilt_from_its_file_alone(finished, motion):
     assert model(torch.randn(1, 3, 4, 16, 16)).shape == (1, 16)
     labels = read_header(folder / "checkpoints/best.safetensors").labels
     assert list(labels) == (motion / "classes.txt").read_text().split()
+
+
+def test_the_average_of_the_weights_is_validated_kept_and_tested(motion, tmp_path):
+    folder = tmp_path / "run"
+    record = run(tiny_cfg(motion, folder, "TRAIN.EMA_DECAY", 0.5, "TEST.NUM_FRAMES", [2, 4]))
+    (*_, last) = records(folder, "val_epoch")
+    tested = {f"top1_{t}": row["top1"] for t, row in record["by_frames"].items()}
+    assert {name: last[name] for name in tested} == pytest.approx(tested, abs=1e-4)
+    state = read(folder / "checkpoints/checkpoint_epoch_00002.pyth")
+    averaged = state["ema_state"]["model_state"]
+    assert not torch.equal(averaged["projection.weight"], state["model_state"]["projection.weight"])

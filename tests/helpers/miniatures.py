@@ -86,6 +86,18 @@ def kinetics(folder: Path, videos: Videos) -> None:
         write(folder / f"{split}.csv", *rows)
 
 
+def hvu(folder: Path, videos: Videos) -> None:
+    """HVU_{Train,Val}_V1.0.csv, HVU_Tags_Categories_V1.0.csv; videos/ID_START_END.mp4."""
+    kinds = ("Sand,Object", "Beach,Scene", "Running,Action")
+    write(folder / "HVU_Tags_Categories_V1.0.csv", "Tag,Category", *kinds)
+    of_split = {"Train": ("Beach|Sand", "Running", "Sand"), "Val": ("Running|Beach",)}
+    for split, tags in of_split.items():
+        rows = [f"{tag},{split}{i}_x,{i}.0,{i + 10}.0" for i, tag in enumerate(tags)]
+        write(folder / f"HVU_{split}_V1.0.csv", "Tags,youtube_id,time_start,time_end", *rows)
+        for i in range(len(tags)):
+            videos.put(folder / "videos" / f"{split}{i}_x_{i:06d}_{i + 10:06d}.mp4")
+
+
 def hmdb51(folder: Path, videos: Videos) -> None:
     """testTrainMulti_7030_splits/CLASS_test_splitN.txt and videos/CLASS/*.avi."""
     for name in ("brush_hair", "cartwheel", "wave"):
@@ -194,6 +206,7 @@ def class_folders(folder: Path, videos: Videos, per_class: int = 4) -> None:
 ALL: dict[str, Callable[[Path, Videos], None]] = {
     **{"kinetics": kinetics, "ssv1": ssv1, "ssv2": ssv2, "jester": jester, "hmdb51": hmdb51},
     **{"ucf101": ucf101, "activitynet": activitynet, "charades": charades, "fcvid": fcvid},
+    "hvu": hvu,
     "imagenet": imagenet,
 }
 

@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -75,3 +76,19 @@ def close(logits: Tensor, expected: list, atol: float = 1e-4) -> None:
     """The first classes of `logits` are the expected ones."""
     expected = torch.tensor(expected, dtype=logits.dtype)
     torch.testing.assert_close(logits[:, : expected.shape[1]], expected, atol=atol, rtol=1e-5)
+
+
+def assert_like(
+    found: Tensor, expected: dict | list, rtol: float = 1e-5, ends_rtol: float | None = None
+) -> None:
+    """Shape and norm to `rtol`, values at both ends to `ends_rtol` (10 `rtol`) of the scale."""
+    if isinstance(expected, list):
+        torch.testing.assert_close(found, torch.tensor(expected), atol=1e-6, rtol=rtol)
+        return
+    assert list(found.shape) == expected["shape"]
+    assert found.double().norm().item() == pytest.approx(expected["l2"], rel=rtol)
+    flat, first, last = found.flatten(), expected["first"], expected["last"]
+    ends = torch.cat([flat[: len(first)], flat[-len(last) :]])
+    scale = expected["l2"] / len(flat) ** 0.5
+    atol = scale * (ends_rtol or 10 * rtol)
+    torch.testing.assert_close(ends, torch.tensor(first + last), atol=atol, rtol=rtol)

@@ -56,6 +56,24 @@ def test_outputs_and_gradients_are_those_of_conv3d(case, num_frames):
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_a_norm_behind_a_single_frame_has_the_gradient_of_plain_memory(case):
+    """PyTorch's backward pass of BatchNorm misreads some strides that a size of 1 leaves open."""
+    layer, _ = pair(case)
+    x = torch.randn(2, 4, max(layer.kernel_size[0] - 2 * layer.padding[0], 1), 8, 8).double()
+    norms, grads = [nn.BatchNorm3d(layer.out_channels).double() for _ in range(2)], []
+    for form in layer.forms:
+        y = layer.compute(x, layer.weight, form).detach()
+        torch.manual_seed(0)
+        grad = torch.randn(y.shape).double()
+        for norm, clip in zip(norms, (y, y.contiguous()), strict=True):
+            clip = clip.clone(memory_format=torch.preserve_format).requires_grad_()
+            norm.zero_grad()
+            norm(clip).backward(grad)
+            grads.append([clip.grad, norm.weight.grad])
+        torch.testing.assert_close(grads[-2], grads[-1])
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_every_form_of_a_convolution_is_equal(case):
     ours, theirs = pair(case)
     x = torch.randn(2, 4, 6, 8, 9, dtype=torch.float64)

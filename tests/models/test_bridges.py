@@ -11,11 +11,14 @@ import torch
 from helpers.oracles import oracle
 from helpers.source import ROOT
 from slowfast.config import get_cfg
+from slowfast.engine.layer_decay import layer_scales
+from slowfast.engine.prepare import classifier
 from slowfast.models import BRIDGES, MODELS, TSM, FrameFlexible, build_model
 from slowfast.models.bridges import PTVMViT, PTVResNet, PTVSlowFast, TimmFrames, TorchvisionVideo
 from slowfast.models.bridges.positions import separate_positions
 from slowfast.models.flexible import specialize
 from slowfast.models.slowfast import slow_indices
+from slowfast.weights import load_weights
 
 COUNTS, SIZE = (2, 4, 8), 32
 MVIT = (
@@ -352,6 +355,23 @@ def test_efficientnet_b3_becomes_flexible_and_trains():
     assert len(private) == 78  # all its norms, which are timm's own with an activation inside
 
 
+@pytest.mark.parametrize("name", ["resnet10t", "efficientnet_b3", "vit_tiny_patch16_224"])
+@torch.no_grad()
+def test_an_image_network_of_timm_is_the_backbone_of_frame_exit_with_its_own_weights(name):
+    timm = oracle("timm")
+    parts = ("FRAME_EXIT.BACKBONE", "TimmFrames", "TIMM.NAME", name)
+    sizes = ("FRAME_EXIT.HIDDEN_DIM", 8, "FRAME_EXIT.GATE_DIMS", [8, 4])
+    net = build_model(cfg_of("FrameExit", *parts, *sizes)).eval()
+    size = {"img_size": SIZE} if name.startswith("vit") else {}
+    image_net = timm.create_model(name, num_classes=9, **size).eval()
+    report = load_weights(net, image_net.state_dict())
+    assert len(report.ignored) == 2 and not report.unexpected
+    clip = clip_of(3)
+    expected = image_net.forward_head(image_net.forward_features(clip[:, :, 1]), pre_logits=True)
+    torch.testing.assert_close(net.backbone(clip[:, :, 1:2]), expected)
+    assert net(clip).logits.shape == (2, 3, 5)
+
+
 @torch.no_grad()
 def test_a_network_made_for_one_size_is_built_for_the_crop():
     oracle("timm")
@@ -427,3 +447,16 @@ def test_s3d_is_torchvisions_wherever_that_runs():
 def test_a_torchvision_network_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="no video network 'r3d_34'; torchvision has r3d_18"):
         TorchvisionVideo("r3d_34")
+
+
+# ---------------------------------------------------------------------------- fine-tuning
+
+
+@every_bridge
+def test_the_classifier_is_found_and_lies_in_the_top_layer(case):
+    net = net_of(case, "FFN.ENABLE", False)
+    head, scales = classifier(net, 5), layer_scales(net, 0.5)
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    assert {scales[names[id(parameter)]] for parameter in head.parameters()} == {1.0}
+    depth = len(set(scales.values()))
+    assert depth >= 5 and min(scales.values()) == 0.5 ** (depth - 1)

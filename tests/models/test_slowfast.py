@@ -5,7 +5,7 @@ from slowfast.config import get_cfg
 from slowfast.layers.alter import Gain
 from slowfast.models import FrameFlexible, SlowFast
 from slowfast.models.resnet3d import Basic, Bottleneck, altered, conv
-from slowfast.models.slowfast import slow_indices
+from slowfast.models.slowfast import average_time, slow_indices
 
 
 def small(**kwargs) -> SlowFast:
@@ -182,3 +182,34 @@ def test_impossible_shapes_are_refused(arguments, message):
 def test_pathways_that_do_not_go_together_are_refused():
     with pytest.raises(ValueError, match="3 slow frames do not go with 8 fast ones"):
         small().forward_pathways(clip_of(3), clip_of(8))
+
+
+# ---------------------------------------------------------------------------- the map
+
+
+@pytest.mark.parametrize(("frames", "times"), [(8, 2), (7, 3), (5, 5), (3, 1), (13, 4)])
+def test_a_map_averaged_over_spans_of_time_keeps_its_mean(frames, times):
+    x = torch.randn(2, 3, frames, 2, 2)
+    averaged = average_time(x, times)
+    assert averaged.shape == (2, 3, times, 2, 2)
+    torch.testing.assert_close(averaged.mean(2), x.mean(2))
+
+
+def test_equal_spans_are_the_means_of_their_frames():
+    x = torch.randn(1, 2, 8, 1, 1)
+    torch.testing.assert_close(average_time(x, 2), x.unflatten(2, (2, 4)).mean(3))
+
+
+def test_a_frame_between_two_spans_counts_in_both_by_its_share():
+    x = torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0]).view(1, 1, 5, 1, 1)
+    expected = torch.tensor([(1 + 10 + 50) / 2.5, (50 + 1000 + 10000) / 2.5])
+    torch.testing.assert_close(average_time(x, 2).flatten(), expected)
+
+
+@torch.no_grad()
+def test_the_map_holds_both_pathways_at_the_times_of_the_slow_one():
+    net, clip = small(alpha=4).eval(), clip_of(10)
+    slow, fast = net.encode(clip)
+    features = net.feature_map(clip)
+    assert features.shape[1:3] == (slow.shape[1] + fast.shape[1], 3)
+    torch.testing.assert_close(features[:, : slow.shape[1]], slow)

@@ -18,11 +18,11 @@ from slowfast.models.flexible import (
     specialize,
 )
 from tests.models.test_build import (
+    BACKBONES,
     COUNTS,
-    OWN,
     SIZE,
     clip_of,
-    every_network,
+    every_backbone,
     flexible_net,
     plain_net,
 )
@@ -50,12 +50,12 @@ def has(net: nn.Module, *kinds: type) -> bool:
 
 # ---------------------------------------------------------------------------- every network
 
-# Behind MViT's marks come a LayerNorm and a shortcut: no weight can take over what a gain does.
-KEEPS_GAINS = {"MViT"}
-every_folded_network = pytest.mark.parametrize("name", sorted(set(OWN) - KEEPS_GAINS))
+# Behind these marks come a LayerNorm and a shortcut: no weight can take over what a gain does.
+KEEPS_GAINS = {"MViT", "VideoSwin"}
+every_folded_network = pytest.mark.parametrize("name", sorted(set(BACKBONES) - KEEPS_GAINS))
 
 
-@every_network
+@every_backbone
 @pytest.mark.parametrize("fold_norms", [True, False])
 @torch.no_grad()
 def test_a_specialised_network_gives_the_logits_of_every_rate_and_between(name, fold_norms):
@@ -66,7 +66,7 @@ def test_a_specialised_network_gives_the_logits_of_every_rate_and_between(name, 
         assert_equal_logits(found, model(clip), 1e-4)
 
 
-@every_network
+@every_backbone
 @torch.no_grad()
 def test_folding_is_exact_up_to_rounding(name):
     model = trained_net(name).double()
@@ -75,7 +75,7 @@ def test_folding_is_exact_up_to_rounding(name):
         assert_equal_logits(specialize(model, num_frames)(clip), model(clip), 1e-11)
 
 
-@every_network
+@every_backbone
 def test_nothing_of_the_rates_is_left(name):
     net = specialize(trained_net(name), COUNTS[0])
     assert not has(net, RateSwitch, FrameFlexible)
@@ -86,7 +86,7 @@ def test_every_gain_that_the_network_marks_is_folded(name):
     assert not has(specialize(trained_net(name), COUNTS[0]), Gain)
 
 
-@every_network
+@every_backbone
 def test_every_batch_norm_is_folded(name):
     assert not has(specialize(trained_net(name), COUNTS[0]), nn.modules.batchnorm._BatchNorm)
 
@@ -110,7 +110,7 @@ def test_a_folded_state_dict_loads_into_another_specialised_network(name):
     assert torch.equal(again(clip_of(COUNTS[1])), net(clip_of(COUNTS[1])))
 
 
-@every_network
+@every_backbone
 @torch.no_grad()
 def test_the_original_is_left_as_it_was(name):
     model = trained_net(name).train()
@@ -125,7 +125,7 @@ def test_the_original_is_left_as_it_was(name):
         assert torch.equal(tensor, before[key]), key
 
 
-@every_network
+@every_backbone
 @torch.no_grad()
 def test_a_plain_network_keeps_its_logits_without_its_norms(name):
     plain = specialize(trained_net(name), COUNTS[2], fold_norms=False)
@@ -134,7 +134,7 @@ def test_a_plain_network_keeps_its_logits_without_its_norms(name):
         assert_equal_logits(folded(clip_of(num_frames)), plain(clip_of(num_frames)), 1e-4)
 
 
-@every_network
+@every_backbone
 @torch.no_grad()
 def test_a_specialised_network_can_be_exported(name):
     net, clip = specialize(trained_net(name), 4), clip_of(4)
@@ -142,7 +142,7 @@ def test_a_specialised_network_can_be_exported(name):
     torch.testing.assert_close(exported(clip), net(clip))
 
 
-@every_network
+@every_backbone
 def test_folding_keeps_the_memory_layout_of_the_weights(name):
     plain, net = plain_net(name), specialize(trained_net(name), 4)
     strides = {key: p.stride() for key, p in plain.named_parameters() if key.endswith("weight")}

@@ -166,6 +166,20 @@ def test_per_rate_yields_every_rate_once_highest_first():
     assert [list(term.parts) for term in terms] == [["ce_8"], ["kl_4"], ["kl_2"]]
 
 
+@pytest.mark.parametrize(
+    ("objective", "counts"),
+    [
+        (Classify(), (8,)),
+        (FrameFlexibleTraining(), COUNTS),
+        (FrameFlexibleTraining(), (2, 8)),
+        (FrameFlexibleTraining(backward="joint"), COUNTS),
+    ],
+)
+def test_an_objective_says_how_many_terms_it_yields(objective, counts):
+    batch = batch_of(*counts)
+    assert len(list(objective(flexible(), batch))) == objective.num_terms(batch)
+
+
 def test_teacher_is_cross_entropy_of_the_highest_and_divergence_of_the_others_from_it():
     model, batch = flexible(), batch_of(*COUNTS)
     low, mid, high = copy.deepcopy(model)(batch.clips)

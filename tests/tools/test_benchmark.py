@@ -1,13 +1,22 @@
 """The rows of the benchmarks at tiny sizes; no test measures time."""
 
 import json
+from datetime import date
 
 import pytest
 import torch
 from torch import nn
 
 from slowfast.config import load_cfg
-from slowfast.engine.benchmark import LAYERS, WAYS, inference, layers, time_layer, training
+from slowfast.engine.benchmark import (
+    LAYERS,
+    WAYS,
+    Setting,
+    inference,
+    layers,
+    time_layer,
+    training,
+)
 from slowfast.engine.benchmark.timing import check_equal, take_turns
 from slowfast.layers.conv import Conv2d, Conv3d
 from slowfast.models import FrameFlexible, SlowFast, UniFormer
@@ -56,6 +65,50 @@ def test_every_way_to_train_is_timed_against_the_others(tiny, capsys):
     assert len({len(line) for line in printed[1:]}) == 1
 
 
+def test_settings_take_turns_and_are_compared_with_the_first(tiny):
+    options = ["--size", "16", "--ways", "high", "joint", "--precision", "fp32", "bf16"]
+    rows = rows_of("step", tiny, *options, "--channels-last", "off", "on")
+    assert [(row["precision"], row["channels_last"], row["way"]) for row in rows] == [
+        (precision, layout, way)
+        for precision in ("fp32", "bf16")
+        for layout in ("off", "on")
+        for way in ("high", "joint")
+    ]
+    for row in rows:
+        first = next(other for other in rows if other["way"] == row["way"])
+        assert row["over_first"] == pytest.approx(row["cpu_s"] / first["cpu_s"])
+        assert row["videos_per_s"] == pytest.approx(2 / row["wall_s"])
+        assert "over_baseline" not in row
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("what", ["step", "memory"])
+def test_settings_are_measured_on_the_gpu(tiny, what):
+    options = ["--device", "cuda", "--size", "32", "--precision", "bf16", "--compile", "off", "on"]
+    rows = rows_of(what, tiny, *options, "--channels-last", "off", "on", "--ways", "per_rate")
+    assert len(rows) == 4
+
+
+@pytest.mark.slow
+def test_memory_is_measured_in_every_setting(tiny):
+    rows = rows_of("memory", tiny, "--size", "16", "--ways", "joint", "--precision", "fp32", "bf16")
+    assert [row["precision"] for row in rows] == ["fp32", "bf16"]
+
+
+def test_rows_without_a_file_name_go_to_one_with_date_and_device(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "ROOT", tmp_path)
+    benchmark.main(["step", "--cfg", str(tiny), "--size", "16", "--repeats", "1", "--json"])
+    (path,) = (tmp_path / "benchmarks").iterdir()
+    assert path.name == f"{date.today().isoformat()}_step_cpu.json"
+    kept = json.loads(path.read_text())
+    assert kept["rows"] and kept["device"].startswith("cpu (torch")
+
+
+def test_a_file_is_named_after_the_device():
+    path = benchmark.dated_path("step", "NVIDIA H100 80GB HBM3 (torch 2.13.0, cuDNN 92000)")
+    assert path.name.endswith("_step_nvidia-h100-80gb-hbm3.json")
+
+
 def test_a_specialised_network_is_timed_at_every_rate(tiny):
     rows = rows_of("inference", tiny, "--size", "16")
     assert [row["frames"] for row in rows] == [1, 2]
@@ -88,11 +141,21 @@ def test_a_plain_configuration_is_refused(tiny):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_trains_the_shared_layers(tiny, way):
-    trainer = training.Trainer(benchmark.config(tiny, size=16), batch=2)
+@pytest.mark.parametrize("setting", [Setting(), Setting("bf16", "off", "on"), Setting("fp16")])
+def test_every_way_trains_the_shared_layers(tiny, way, setting):
+    trainer = training.Trainer(benchmark.config(tiny, size=16), batch=2, setting=setting)
     before = trainer.model.net.projection.weight.clone()
     trainer.step(way)
     assert not torch.equal(trainer.model.net.projection.weight, before)
+
+
+@pytest.mark.parametrize("compile", ["off", "on"])
+def test_the_network_is_compiled_where_asked(tiny, monkeypatch, compile):
+    seen = []
+    monkeypatch.setattr(training, "compiled", seen.append)
+    setting = Setting(compile=compile)
+    trainer = training.Trainer(benchmark.config(tiny, size=16), batch=2, setting=setting)
+    assert seen == ([trainer.model] if compile == "on" else [])
 
 
 def test_only_the_highest_rate_trains_alone(tiny):

@@ -14,7 +14,18 @@ from helpers.published import (
     without_counters,
     write_caffe2,
 )
-from slowfast.models import TEA, TSM, TSN, X3D, FrameFlexible, ResNet, SlowFast, UniFormer
+from slowfast.models import (
+    TEA,
+    TSM,
+    TSN,
+    X3D,
+    FrameExit,
+    FrameFlexible,
+    ResNet,
+    SlowFast,
+    UniFormer,
+    VideoSwin,
+)
 from slowfast.models.resnet3d import NonLocals
 from slowfast.weights import FORMATS, load_weights
 from slowfast.weights.formats import recognise
@@ -341,12 +352,78 @@ def test_tsn_of_mmaction_starts_a_3d_network():
         torch.testing.assert_close(target(still), net(still), rtol=1e-4, atol=1e-5)
 
 
+# ---------------------------------------------------------------------------- FrameExit
+
+
+def frame_exit(backbone: nn.Module | None = None) -> FrameExit:
+    backbone = TSN(18, **SMALL) if backbone is None else backbone
+    return FrameExit(backbone, num_classes=5, num_exits=4, hidden_dim=8, gate_dims=(8, 4))
+
+
+def released_frame_exit(net: FrameExit) -> dict:
+    """As the authors wrote theirs: numbered layers, convolutions in gates that say "go on"."""
+    numbers = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
+    state = {}
+    for name, tensor in net.state_dict().items():
+        part, *path = name.split(".")
+        if part == "backbone":
+            path = [str(numbers[path[1]]), *path[2:]]
+        if part == "gates":
+            part = "exit_selector"
+            if path[1].startswith("fc"):
+                path[1] = path[1].replace("fc", "conv")
+                tensor = tensor[..., None, None] if tensor.ndim == 2 else tensor
+            if path[1] == "linear":
+                tensor = -tensor
+        state[".".join([part, *path])] = tensor
+    return state
+
+
+def test_a_released_frame_exit_says_the_same_at_every_exit(tmp_path):
+    net = source(frame_exit())
+    state = {f"module.{name}": tensor for name, tensor in released_frame_exit(net).items()}
+    torch.save(state, tmp_path / "activitynet_checkpoint.pth")
+    target = loads(frame_exit, tmp_path / "activitynet_checkpoint.pth", format="frame_exit").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(target(clip_of(4, size=32)), net(clip_of(4, size=32)))
+
+
+BACKBONES = {
+    "torchvision": (partial(TSN, 18, **SMALL), torchvision_state),
+    "mmaction": (partial(TSN, 18, **SMALL), mmaction_state),
+    "tsn": (partial(TSN, 18, **SMALL), nn.Module.state_dict),
+    "pyslowfast": (x3d, nn.Module.state_dict),
+}
+
+
+@pytest.mark.parametrize("format", BACKBONES)
+def test_a_plain_networks_checkpoint_goes_into_the_backbone_of_frame_exit(format):
+    make, written = BACKBONES[format]
+    net, target = source(make()), frame_exit(make())
+    others = {n: t.clone() for n, t in target.state_dict().items() if n[:9] != "backbone."}
+    report = load_weights(target, written(net))
+    assert report.format == format and not report.unexpected and not report.mismatched
+    assert set(report.missing) == set(others) and len(report.ignored) == 2
+    backbone = target.backbone.state_dict()
+    assert backbone.keys() < net.state_dict().keys()
+    assert all(torch.equal(tensor, net.state_dict()[n]) for n, tensor in backbone.items())
+    assert all(torch.equal(target.state_dict()[n], tensor) for n, tensor in others.items())
+
+
+def test_half_a_backbone_is_not_enough_for_frame_exit():
+    state = TSN(18, **SMALL).state_dict()
+    del state["base_model.layer3.0.conv1.weight"]
+    with pytest.raises(ValueError, match=r"backbone.base_model.layer3.0.conv1.weight"):
+        load_weights(frame_exit(), state)
+
+
 # ---------------------------------------------------------------------------- all
 
 
 def states() -> dict[str, dict]:
     """A state dict of each format."""
-    tsn, tea = TSN(18, **SMALL), TEA(**SMALL)
+    tsn, tea, swin = TSN(18, **SMALL), TEA(**SMALL), VideoSwin(5, 8, (1,), (1,)).state_dict()
+    student = {n.replace("backbone.", "backbone.low_res_path."): t for n, t in swin.items()}
     return {
         "native": nn.Linear(2, 3).state_dict(),
         "caffe2": {blob: torch.zeros(1) for blob, _ in read_fixture("caffe2_names")},
@@ -356,6 +433,10 @@ def states() -> dict[str, dict]:
         "torchvision": torchvision_state(tsn),
         "res2net": torchvision_state(tea),
         "mmaction": mmaction_state(tsn),
+        "frame_exit": released_frame_exit(frame_exit()),
+        "video_swin": swin,
+        "swin": {name.removeprefix("backbone."): tensor for name, tensor in swin.items()},
+        "reskd": student,
     }
 
 

@@ -19,7 +19,8 @@ from slowfast.config import get_cfg
 from slowfast.models import build_model
 from slowfast.models.flexible import add_rates
 from slowfast.weights import load_weights, own, read_header, save
-from tests.models.test_build import OWN, cfg_of, clip_of
+from slowfast.weights.replacing import DiskFull
+from tests.models.test_build import BACKBONES, OWN, cfg_of, clip_of, said
 
 R2PLUS1D = ("R2Plus1D", "FFN.ENABLE", True, "FFN.TAGS", ["a", "b", "c"])
 
@@ -37,15 +38,17 @@ def path(tmp_path):
     return tmp_path / "model.safetensors"
 
 
-@pytest.mark.parametrize("flexible", [False, True], ids=["plain", "flexible"])
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize(
+    ("name", "flexible"), [*((name, False) for name in OWN), *((name, True) for name in BACKBONES)]
+)
 @torch.no_grad()
 def test_every_network_is_rebuilt_from_its_file_alone(name, flexible, path):
     model = saved(path, name, "FFN.ENABLE", flexible)
     found = slowfast.load(path)
     assert not any(module.training for module in found.modules())
     for num_frames in (2, 5, 8):
-        assert torch.equal(found(clip_of(num_frames)), model(clip_of(num_frames)))
+        clip = clip_of(num_frames)
+        assert torch.equal(said(found(clip)), said(model(clip)))
 
 
 def test_the_rates_and_their_tags_come_back(path):
@@ -77,6 +80,7 @@ def test_the_header_is_json_of_architecture_configuration_and_labels(path):
 def test_places_on_the_machine_of_the_writer_stay_there(path):
     cfg = cfg_of(*R2PLUS1D, "OUTPUT_DIR", "secret", "DATA.PATH_TO_DATA_DIR", "secret")
     cfg.merge_from_list(["DATA.PATH_PREFIX", "secret", "TRAIN.CHECKPOINT_FILE_PATH", "secret"])
+    cfg.merge_from_list(["DISTILL.TEACHER_CFG", "secret", "DISTILL.TEACHER_WEIGHTS", "secret"])
     save(build_model(cfg), cfg, path)
     assert b"secret" not in path.read_bytes()
     assert read_header(path).cfg.OUTPUT_DIR == get_cfg().OUTPUT_DIR
@@ -120,6 +124,18 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space"):
+        saved(path, *R2PLUS1D)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_said_with_the_file_and_its_size(path):
+    saved(path, *R2PLUS1D)
+    before = path.read_bytes()
+    path.with_name(path.name + ".tmp").symlink_to("/dev/full")  # writes there find no room
+    size = f"{len(before) / 1e6:.1f} MB"
+    with pytest.raises(DiskFull, match=f"no room for .*{path.name}: it takes {size}, .* free"):
         saved(path, *R2PLUS1D)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]

@@ -15,7 +15,7 @@ FILES = ("train.csv", "val.csv", "classes.txt", "config.yaml")
 
 _CONFIG = Template("""\
 # A small frame-flexible network on the videos of $name: $train to train, $val to validate.
-# Written by tools/data.py init; slowfast/config/defaults.py explains every key.
+# Written by tools/data.py init; slowfast/config/defaults explains every key.
 FFN:
   ENABLE: True
   NUM_FRAMES: [4, 8, 16]

@@ -23,19 +23,25 @@ class ImageFrames(Video):
     """The numbered images of a folder, or a single image, as a video of `fps` frames per second.
 
     `template` names them, as in `img_{:05d}.jpg`; without one the images of the folder must all be
-    named alike but for the last number.  Numbers start at 0 or 1 and leave none out.  `short_side`
-    shrinks larger images, JPEGs partly while decoding.  Raises VideoError for a folder without
+    named alike but for the last number.  Numbers start at `start`, lower ones are left alone, and
+    leave none out; -1 starts at 0 or 1.  `short_side` shrinks larger images, JPEGs partly while
+    decoding.  Raises VideoError for a folder without
     such images or with a gap in their numbers, and for an image that cannot be read.
     """
 
     def __init__(
-        self, path: str | Path, short_side: int = 0, template: str = "", fps: float = 30.0
+        self,
+        path: str | Path,
+        short_side: int = 0,
+        template: str = "",
+        fps: float = 30.0,
+        start: int = -1,
     ) -> None:
         self.path = str(path)
         self.fps = fps
         self._short_side = short_side
         if os.path.isdir(self.path):
-            names = _in_order(self.path, _numbered_files(self.path, template))
+            names = _in_order(self.path, _numbered_files(self.path, template), start)
             self._files = [os.path.join(self.path, name) for name in names]
         else:
             self._files = [self.path]
@@ -152,10 +158,15 @@ def _by_pattern(names: Iterable[str]) -> dict[tuple[str, str, bool], dict[int, s
     return groups
 
 
-def _in_order(folder: str, names: dict[int, str]) -> list[str]:
-    """The names by rising number.  Raises VideoError if one is left out."""
-    numbers = sorted(names)
-    first = min(numbers[0], 1)
+def _in_order(folder: str, names: dict[int, str], start: int) -> list[str]:
+    """The names by rising number.  Raises VideoError if one from `start` on is left out."""
+    numbers = sorted(number for number in names if number >= start)
+    if not numbers:
+        raise VideoError(
+            f"{folder} has no frame {start} or later, the last is {names[max(names)]}; "
+            f"DATA.IMAGE_START is {start}"
+        )
+    first = min(numbers[0], 1) if start < 0 else start
     whole = range(first, numbers[-1] + 1)
     if len(numbers) < len(whole):
         missing = next(n for n, present in zip(whole, numbers, strict=False) if n != present)

@@ -22,20 +22,21 @@ def open_video(
     short_side: int = 0,
     template: str = "",
     fps: float = 30.0,
+    start: int = -1,
 ) -> Video:
     """The frames of a video file, of a folder of numbered images, or of an image.
 
     `backend` decodes video files: "pyav" or "torchcodec", for the same pictures at the same
-    indices.  `short_side` shrinks larger frames while decoding; 0 keeps their size.  `template`
-    and `fps` are about folders of images, see `ImageFrames`.  Raises VideoError if the video
-    cannot be read, ValueError for an unknown back end.
+    indices.  `short_side` shrinks larger frames while decoding; 0 keeps their size.  `template`,
+    `fps` and `start` are about folders of images, see `ImageFrames`.  Raises VideoError if the
+    video cannot be read, ValueError for an unknown back end.
     """
     path = os.fspath(path)
     check_backend(backend)
     _check_exists(path)
     try:
         if os.path.isdir(path) or is_image(path):
-            return ImageFrames(path, short_side, template, fps)
+            return ImageFrames(path, short_side, template, fps, start)
         if backend == "torchcodec":
             return TorchCodecVideo(path, short_side)
         return PyAVVideo(path, short_side)

@@ -1,4 +1,4 @@
-"""Time and memory of a training step in four ways.
+"""Time and memory of a training step in four ways, each in one or more settings.
 
 `high` trains the highest rate alone, `per_rate` is FFN as this project runs it, `joint` FFN with
 one backward pass for all rates, and `baseline` is `joint` computed as the originals do.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -19,8 +19,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from slowfast.config import CfgNode, frame_counts
 from slowfast.datasets import Batch
 from slowfast.engine.benchmark.timing import take_turns
+from slowfast.engine.device import AMP_DTYPES
 from slowfast.engine.optimizer import build_optimizer
-from slowfast.engine.train import Stepper
+from slowfast.engine.parallel import compiled
+from slowfast.engine.step import Stepper
 from slowfast.layers.alter import plain_gains
 from slowfast.layers.conv import plain_convolutions
 from slowfast.models import build_model
@@ -28,6 +30,17 @@ from slowfast.objectives import Classify, FrameFlexibleTraining
 
 WAYS = ("high", "per_rate", "joint", "baseline")
 MIB = 2**20
+
+
+class Setting(NamedTuple):
+    """How a step computes: `precision` is fp32, bf16 or fp16; the others are on or off."""
+
+    precision: str = "fp32"
+    compile: str = "off"
+    channels_last: str = "off"
+
+
+PLAIN = Setting()
 
 
 @contextmanager
@@ -44,19 +57,32 @@ def as_the_originals() -> Iterator[None]:
 class Trainer:
     """The network of a frame-flexible `cfg` and one random batch, on which `step(way)` trains."""
 
-    def __init__(self, cfg: CfgNode, batch: int, device: str = "cpu") -> None:
+    def __init__(
+        self, cfg: CfgNode, batch: int, device: str = "cpu", setting: Setting = PLAIN
+    ) -> None:
         torch.manual_seed(0)
         size, counts = cfg.DATA.TRAIN_CROP_SIZE, frame_counts(cfg)
         clips = tuple(torch.randn(batch, 3, t, size, size) for t in counts)
+        if setting.channels_last == "on":  # the network's layers take it over from the clips
+            clips = tuple(c.contiguous(memory_format=torch.channels_last_3d) for c in clips)
         labels = torch.randint(cfg.MODEL.NUM_CLASSES, (batch,))
         self.batch = Batch(clips, labels, torch.arange(batch)).to(device)
         self.model = build_model(cfg).to(device).train()
         optimizer = build_optimizer(self.model, cfg)
         self._fill(optimizer)
+        if setting.compile == "on":
+            compiled(self.model)
         joint, per_rate = (FrameFlexibleTraining(backward=b) for b in ("joint", "per_rate"))
         objectives = dict(zip(WAYS, (Classify(), per_rate, joint, joint), strict=True))
         self.steppers = {
-            way: Stepper(self.model, objective, optimizer, torch.device(device), clip_norm=20.0)
+            way: Stepper(
+                self.model,
+                objective,
+                optimizer,
+                torch.device(device),
+                amp_dtype=AMP_DTYPES.get(setting.precision),
+                clip_norm=20.0,
+            )
             for way, objective in objectives.items()
         }
 
@@ -75,50 +101,98 @@ class Trainer:
             self.steppers[way](batch)
 
 
-def time_steps(cfg: CfgNode, batch: int, repeats: int, device: str = "cpu") -> list[dict[str, Any]]:
-    """A row per way: seconds of a step, and over those of `high` and `baseline`."""
-    trainer = Trainer(cfg, batch, device)
-    times = take_turns({way: partial(trainer.step, way) for way in WAYS}, repeats, device)
+def time_steps(
+    cfg: CfgNode,
+    batch: int,
+    repeats: int,
+    device: str = "cpu",
+    ways: Sequence[str] = WAYS,
+    settings: Sequence[Setting] = (PLAIN,),
+) -> list[dict[str, Any]]:
+    """A row per setting and way: seconds of a step, and over those of others in the setting.
+
+    All take turns.  `over_first` compares with the same way in the first setting.
+    """
+    runs: dict[tuple[Setting, str], Callable[[], None]] = {}
+    for setting in settings:
+        trainer = Trainer(cfg, batch, device, setting)
+        runs |= {(setting, way): partial(trainer.step, way) for way in ways}
+    times = take_turns(runs, repeats, device)
+    costs = {run: taken.cpu for run, taken in times.items()}
     return [
         {
-            "way": way,
+            **_named(run, settings),
             "cpu_s": taken.cpu,
             "wall_s": taken.wall,
-            "over_high": taken.cpu / times["high"].cpu,
-            "over_baseline": taken.cpu / times["baseline"].cpu,
+            "videos_per_s": batch / taken.wall,
+            **_ratios(run, costs, ways, settings),
         }
-        for way, taken in times.items()
+        for run, taken in times.items()
     ]
 
 
 def memory_peaks(
-    cfg: CfgNode, batch: int, threads: int, device: str = "cpu"
+    cfg: CfgNode,
+    batch: int,
+    threads: int,
+    device: str = "cpu",
+    ways: Sequence[str] = WAYS,
+    settings: Sequence[Setting] = (PLAIN,),
 ) -> list[dict[str, Any]]:
-    """A row per way: MiB by which a step exceeds the level before it, each in a new process."""
+    """A row per setting and way: MiB by which a step exceeds the level before it.
+
+    Each is measured in a new process.
+    """
     context = multiprocessing.get_context("spawn")
     peaks = {}
-    for way in WAYS:
-        with context.Pool(1) as pool:
-            peaks[way] = pool.apply(measure_peak, (cfg, way, batch, threads, device))
+    for setting in settings:
+        for way in ways:
+            with context.Pool(1) as pool:
+                arguments = (cfg, way, batch, threads, device, setting)
+                peaks[setting, way] = pool.apply(measure_peak, arguments)
     return [
-        {
-            "way": way,
-            "peak_mib": peak,
-            "over_high": peak / peaks["high"],
-            "over_baseline": peak / peaks["baseline"],
-        }
-        for way, peak in peaks.items()
+        {**_named(run, settings), "peak_mib": peak, **_ratios(run, peaks, ways, settings)}
+        for run, peak in peaks.items()
     ]
 
 
-def measure_peak(cfg: CfgNode, way: str, batch: int, threads: int, device: str = "cpu") -> float:
+def _named(run: tuple[Setting, str], settings: Sequence[Setting]) -> dict[str, str]:
+    """The way and, where there are others, its setting."""
+    setting, way = run
+    return {"way": way, **(setting._asdict() if tuple(settings) != (PLAIN,) else {})}
+
+
+def _ratios(
+    run: tuple[Setting, str],
+    costs: dict[tuple[Setting, str], float],
+    ways: Sequence[str],
+    settings: Sequence[Setting],
+) -> dict[str, float]:
+    """The cost of `run` over those that it is to be compared with, as far as they were measured."""
+    setting, way = run
+    others = {f"over_{w}": (setting, w) for w in ("high", "baseline") if w in ways}
+    if len(settings) > 1:
+        others["over_first"] = (settings[0], way)
+    return {name: costs[run] / costs[other] for name, other in others.items()}
+
+
+def measure_peak(
+    cfg: CfgNode,
+    way: str,
+    batch: int,
+    threads: int,
+    device: str = "cpu",
+    setting: Setting = PLAIN,
+) -> float:
     """MiB by which one step, its gradients among them, exceeds the level before it.
 
     Call it once per process.
     """
     torch.set_num_threads(threads)
-    trainer = Trainer(cfg, batch, device)
+    trainer = Trainer(cfg, batch, device, setting)
     if torch.device(device).type == "cuda":
+        trainer.step(way)  # compilation and the choice of algorithms have peaks of their own
+        trainer.model.zero_grad(set_to_none=True)
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         trainer.step(way)

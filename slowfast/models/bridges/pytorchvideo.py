@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slowfast.config import CfgNode, frame_counts
+from slowfast.config import CfgNode, frame_counts, input_size
 from slowfast.layers.position import Grid, resize_positions
 from slowfast.layers.window_pool import WindowPool, per_position
 from slowfast.models import resnet, slowfast
 from slowfast.models.bridges.optional import require
 from slowfast.models.bridges.positions import separate_positions
 from slowfast.models.resnet import PairPool
-from slowfast.models.resnet3d import of_pathway
+from slowfast.models.resnet3d import head_window, of_pathway
 from slowfast.models.slowfast import slow_indices
 
 
@@ -30,6 +30,7 @@ class PTVModel(nn.Module):
     """
 
     archs: tuple[str, ...]
+    depth_order = (r"model\.(?:patch_embed|cls_positional_encoding)", r"model\.blocks\.(\d+)")
     builder: tuple[str, str]
     needs: dict[str, Any] = {}  # what the builder does not ask
 
@@ -77,10 +78,8 @@ class PTVConvNet(PTVModel):
 
     @classmethod
     def options(cls, cfg: CfgNode) -> dict[str, Any]:
-        side = cls.round_window(cfg.DATA.TRAIN_CROP_SIZE / 32)
         return {
-            # A frame-flexible network pools everything, the plain one slides the training window.
-            "head_window": None if cfg.FFN.ENABLE else (side, side),
+            "head_window": head_window(cfg, cls.round_window(input_size(cfg) / 32)),
             "model_num_class": cfg.MODEL.NUM_CLASSES,
             "dropout_rate": cfg.MODEL.DROPOUT_RATE,
         }
@@ -247,7 +246,7 @@ class PTVMViT(PTVModel):
     def options(cls, cfg: CfgNode) -> dict[str, Any]:
         node = cfg.MVIT
         return {
-            "spatial_size": cfg.DATA.TRAIN_CROP_SIZE,
+            "spatial_size": input_size(cfg),
             "temporal_size": frame_counts(cfg)[-1],
             "cls_embed_on": node.CLS_EMBED_ON,
             "sep_pos_embed": node.SEP_POS_EMBED,

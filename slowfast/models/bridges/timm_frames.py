@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from slowfast.config import CfgNode
+from slowfast.config import CfgNode, input_size
 from slowfast.config.registry import nearest
 from slowfast.layers.shift import temporal_shift
 from slowfast.models.bridges.optional import require
@@ -54,6 +54,10 @@ class TimmFrames(nn.Module):
     """
 
     archs = ("2d",)
+    depth_order = (
+        r"model\.(?:stem|conv1|bn1|conv_stem|cls_token|reg_token|pos_embed|patch_embed|norm_pre)",
+        r"model\.(?:layer|layers\.|blocks\.|stages\.|features\.)(\d+)",
+    )
 
     def __init__(
         self,
@@ -87,8 +91,13 @@ class TimmFrames(nn.Module):
             pretrained=cfg.TIMM.PRETRAINED,
             dropout=cfg.MODEL.DROPOUT_RATE,
             shift=cfg.TIMM.SHIFT,
-            size=cfg.DATA.TRAIN_CROP_SIZE,
+            size=input_size(cfg),
         )
+
+    @property
+    def classifier(self) -> str:
+        layer = self.model.get_classifier()
+        return next((name for name, found in self.named_modules() if found is layer), "")
 
     def forward(self, clip: Tensor) -> Tensor:
         frames = clip.transpose(1, 2).flatten(0, 1)

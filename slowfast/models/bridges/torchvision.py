@@ -35,6 +35,10 @@ class TorchvisionVideo(nn.Module):
         *("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s"),
         *("swin3d_t", "swin3d_s", "swin3d_b"),
     )
+    depth_order = (
+        r"model\.(?:stem|conv_proj|pos_encoding|patch_embed)",
+        r"model\.(?:layer|blocks\.|features\.)(\d+)",
+    )
 
     def __init__(self, name: str = "r3d_18", num_classes: int = 400):
         super().__init__()

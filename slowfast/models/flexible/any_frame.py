@@ -6,12 +6,11 @@ import copy
 import logging
 from bisect import bisect
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from slowfast.layers.statistics import exact_statistics, tracking_norms
 from slowfast.models.flexible.frame_flexible import FrameFlexible
 from slowfast.models.flexible.names import check_names
 from slowfast.models.flexible.rates import Rates
@@ -91,7 +90,6 @@ def _derive(switch: RateSwitch, num_frames: int, how: str) -> nn.Module:
     return layer
 
 
-@torch.no_grad()
 def recalibrate(
     model: FrameFlexible, num_frames: Sequence[int], batches: Iterable[Sequence[Tensor]]
 ) -> bool:
@@ -102,70 +100,17 @@ def recalibrate(
     Raises ValueError if a rate gets no clip.
     """
     tags = {model.rates.nearest(count): count for count in num_frames}
-    private = (m.copies[tag] for m in model.modules() if isinstance(m, RateSwitch) for tag in tags)
-    norms = [
-        norm
-        for layer in private
-        for norm in layer.modules()
-        if isinstance(norm, _BatchNorm) and norm.running_mean is not None
-    ]
+    switches = [module for module in model.modules() if isinstance(module, RateSwitch)]
+    norms = tracking_norms(switch.copies[tag] for switch in switches for tag in tags)
     if not norms:
         name = type(model.net).__name__
         logger.warning("%s has no BatchNorm to recalibrate: its private layers stay", name)
         return False
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with ExitStack() as stack:
-            moments = [stack.enter_context(_Moments(norm)) for norm in norms]
-            for clips in batches:
-                for clip in clips:
-                    tags.pop(model.rates.nearest(clip.shape[model.time_dim]), None)
-                    model(clip)
-            if tags:
-                raise ValueError(f"no clips of {sorted(tags.values())} frames to recalibrate with")
-            for moment in moments:
-                moment.store()
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with exact_statistics(model, norms):
+        for clips in batches:
+            for clip in clips:
+                tags.pop(model.rates.nearest(clip.shape[model.time_dim]), None)
+                model(clip)
+        if tags:
+            raise ValueError(f"no clips of {sorted(tags.values())} frames to recalibrate with")
     return True
-
-
-class _Moments:
-    """Mean and variance per channel of all that a BatchNorm sees inside a `with` block.
-
-    The norm uses the statistics of each batch there, as in training, and tracks nothing itself.
-    """
-
-    def __init__(self, norm: _BatchNorm) -> None:
-        self.norm = norm
-        self.momentum = norm.momentum
-        self.count = 0
-        self.mean = torch.zeros_like(norm.running_mean, dtype=torch.float64)
-        self.squares = torch.zeros_like(self.mean)  # sum of squared distances from the mean
-
-    def __enter__(self) -> _Moments:
-        self.norm.train()
-        self.norm.momentum = 0.0
-        self.hook = self.norm.register_forward_hook(self._add)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.hook.remove()
-        self.norm.momentum = self.momentum
-
-    def _add(self, _norm: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
-        (x,) = inputs
-        count = x.numel() // x.shape[1]
-        var, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
-        total, distance = self.count + count, mean - self.mean
-        self.mean += distance * count / total
-        self.squares += var * count + distance**2 * self.count * count / total
-        self.count = total
-
-    def store(self) -> None:
-        """Makes them the norm's running statistics, unless it saw nothing."""
-        if self.count > 1:
-            self.norm.running_mean.copy_(self.mean)
-            self.norm.running_var.copy_(self.squares / (self.count - 1))

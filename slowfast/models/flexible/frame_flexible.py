@@ -36,23 +36,23 @@ class FrameFlexible(nn.Module):
         self.register_state_dict_post_hook(_strip_net)
         self.register_load_state_dict_pre_hook(_add_net)
 
-    def forward(self, clips: Tensor | Sequence[Tensor]) -> Any:
+    def forward(self, clips: Tensor | Sequence[Tensor], *also: Any) -> Any:
         """The output for a clip, or a tuple of one output per clip, run in the order given.
 
-        Each runs at the trained rate nearest to its own length.
+        Each runs at the trained rate nearest to its own length.  `also` goes on to `net`.
         """
         if isinstance(clips, (tuple, list)):
-            return tuple(self._run(clip) for clip in clips)
-        return self._run(clips)
+            return tuple(self._run(clip, *also) for clip in clips)
+        return self._run(clips, *also)
 
-    def _run(self, clip: Tensor) -> Any:
+    def _run(self, clip: Tensor, *also: Any) -> Any:
         if clip.ndim <= self.time_dim:
             raise ValueError(
                 f"clip of shape {tuple(clip.shape)} has no time dimension {self.time_dim}; "
                 "a batch of clips is (B, 3, T, H, W)"
             )
         with self.rates.at(self.rates.nearest(clip.shape[self.time_dim])):
-            return self.net(clip)
+            return self.net(clip, *also)
 
     def extra_repr(self) -> str:
         return repr(self.rates)

@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast.layers.alter import Alter, Gain
 from slowfast.layers.conv import Conv2d, Conv3d
+from slowfast.layers.norms import convert_norms
 from slowfast.models.flexible.frame_flexible import FrameFlexible
 from slowfast.models.flexible.switch import RateSwitch
 
@@ -42,7 +43,7 @@ def specialize(net: nn.Module, num_frames: int, fold_norms: bool = True) -> nn.M
     Without `fold_norms` the state dict has the names of the network before its conversion.  Of a
     network that is not flexible only the norms are folded.  `net` is left as it is.
     """
-    net = _at_rate(copy.deepcopy(net), num_frames)
+    net = convert_norms(_at_rate(copy.deepcopy(net), num_frames), "batchnorm")
     places = Counter(module for _, module in net.named_modules(remove_duplicate=False))
     shared = {module for module, count in places.items() if count > 1}
     with torch.no_grad():

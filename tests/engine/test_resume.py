@@ -1,0 +1,157 @@
+"""A run that is interrupted anywhere and taken up again is the run that never was interrupted."""
+
+import json
+import os
+import signal
+from importlib import import_module
+
+import pytest
+import torch
+
+from helpers.processes import run_processes
+from helpers.runs import tiny_cfg
+from slowfast.engine.checkpoint import read
+from slowfast.engine.preemption import Preempted
+from slowfast.engine.train import train
+from slowfast.engine.training import Training
+from slowfast.engine.world import World
+
+LOOP = import_module("slowfast.engine.train")  # the package has a function of this name
+
+# All that draws random numbers or has a memory: dropout, mixing, augmentation, momentum, averages.
+RICH = [
+    *("MODEL.DROPOUT_RATE", 0.5, "MIXUP.ENABLE", True, "AUG.ENABLE", True),
+    *("AUG.AA_TYPE", "", "TRAIN.EMA_DECAY", 0.9, "LOG_PERIOD", 1, "TRAIN.MAX_LOSS_FACTOR", 1e6),
+]
+STEPS_PER_EPOCH = 4  # 32 videos, 8 per batch
+
+
+def interrupted_after(monkeypatch, steps):
+    """Make the run get a signal during its step number `steps`, counted over all calls."""
+    take_step, taken = LOOP.take_step, []
+
+    def signalled(*args):
+        taken.append(1)
+        if len(taken) == steps:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return take_step(*args)
+
+    monkeypatch.setattr(LOOP, "take_step", signalled)
+
+
+def curve(folder):
+    """All records of a run but for its times."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [
+        {k: v for k, v in json.loads(line).items() if k not in ("seconds", "data_wait")}
+        for line in lines
+    ]
+
+
+def final_state(folder):
+    return read(folder / "checkpoints/checkpoint_epoch_00002.pyth")
+
+
+def assert_equal(a, b, path="state"):
+    """Equal in every tensor and number, bit for bit."""
+    assert type(a) is type(b), path
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_equal(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), path
+        for i, pair in enumerate(zip(a, b, strict=True)):
+            assert_equal(*pair, f"{path}[{i}]")
+    else:
+        assert a == b, path
+
+
+@pytest.fixture(scope="module")
+def whole(motion, tmp_path_factory):
+    """The folder of a run of two epochs that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(tiny_cfg(motion, folder, *RICH))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("steps", "workers"), [(1, 0), (3, 2), (STEPS_PER_EPOCH, 0), (STEPS_PER_EPOCH + 2, 1)]
+)
+def test_a_run_interrupted_at_any_step_ends_the_same(
+    whole, motion, tmp_path, monkeypatch, steps, workers
+):
+    with monkeypatch.context() as patch, pytest.raises(Preempted):
+        interrupted_after(patch, steps)
+        train(tiny_cfg(motion, tmp_path, *RICH))
+    train(tiny_cfg(motion, tmp_path, *RICH, "DATA_LOADER.NUM_WORKERS", workers))
+    ours, uninterrupted = final_state(tmp_path), final_state(whole)
+    del ours["cfg"], uninterrupted["cfg"]  # the folders and workers differ
+    assert_equal(ours, uninterrupted)
+    assert curve(tmp_path) == curve(whole)
+
+
+def test_a_run_interrupted_while_it_validates_ends_the_same(whole, motion, tmp_path, monkeypatch):
+    evaluate = LOOP.evaluate
+
+    def signalled(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(Preempted):
+        patch.setattr(LOOP, "evaluate", signalled)
+        train(tiny_cfg(motion, tmp_path, *RICH))
+    assert [record["_type"] for record in curve(tmp_path)][-1] == "train_epoch"
+    train(tiny_cfg(motion, tmp_path, *RICH))
+    assert curve(tmp_path) == curve(whole)
+
+
+def test_checkpoints_within_an_epoch_come_every_so_many_steps(motion, tmp_path):
+    options = ["TRAIN.CHECKPOINT_STEPS", 3, "TRAIN.KEEP_CHECKPOINTS", 9]
+    train(tiny_cfg(motion, tmp_path, *options))
+    names = {path.name for path in (tmp_path / "checkpoints").glob("checkpoint_*")}
+    assert names == {
+        "checkpoint_epoch_00000_step_000003.pyth",
+        "checkpoint_epoch_00001.pyth",
+        "checkpoint_epoch_00001_step_000003.pyth",
+        "checkpoint_epoch_00002.pyth",
+    }
+
+
+def train_part(world: World, motion, folder, stop_after: int) -> None:
+    cfg = tiny_cfg(motion, folder, "TRAIN.CHECKPOINT_STEPS", 1, "MODEL.FROZEN_BN", True)
+    if not stop_after:
+        train(cfg, world)
+        return
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Preempted):
+        interrupted_after(patch, stop_after)
+        train(cfg, world)
+
+
+def test_another_number_of_processes_takes_a_run_up_in_the_middle_of_an_epoch(motion, tmp_path):
+    """Frozen statistics: those of a batch would depend on how many processes share it."""
+    train_part(World(), motion, tmp_path / "whole", 0)
+    run_processes(train_part, 2, motion, tmp_path / "parts", 3)
+    train_part(World(), motion, tmp_path / "parts", 0)
+    ours, whole = (final_state(tmp_path / name)["model_state"] for name in ("parts", "whole"))
+    for name, value in whole.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    losses = [
+        [record["loss"] for record in curve(tmp_path / name) if record["_type"] == "train_epoch"]
+        for name in ("parts", "whole")
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_a_step_draws_the_same_numbers_whatever_was_drawn_before(motion, tmp_path):
+    training = Training.from_cfg(tiny_cfg(motion, tmp_path))
+    training.seed_step()
+    first = torch.rand(3)
+    torch.rand(7)
+    training.seed_step()
+    assert torch.equal(torch.rand(3), first)
+    training.iteration += 1
+    training.seed_step()
+    assert not torch.equal(torch.rand(3), first)

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Train FrameExit and a frame-flexible network on motion data, and test how early videos may leave.
+
+    python tools/exit_study.py
+
+Weights of the flexible network are those of `make demo` if it has run, else it is trained here.
+Thresholds are chosen on validation videos and reported on others.  What is finished is kept.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from slowfast.config import load_cfg
+from slowfast.datasets.motion import write_held_out, write_motion
+from slowfast.engine.exits.study import ExitStudy
+from slowfast.report.exits import exit_claims, exit_summary
+
+ROOT = Path(__file__).resolve().parents[1]
+GATES = ROOT / "projects/frame_exit/configs/Motion"
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cfg", default=str(ROOT / "configs/Motion/R2PLUS1D_FFN.yaml"))
+    parser.add_argument("--classifiers", default=str(GATES / "FRAMEEXIT_R2PLUS1D.yaml"))
+    parser.add_argument("--gates", default=str(GATES / "FRAMEEXIT_R2PLUS1D_GATES.yaml"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--budget", type=float, default=0.4, help="share of the GFLOPs without exits"
+    )
+    parser.add_argument(
+        "--betas", type=float, nargs="*", default=[0.001, 0.1], help="for further gates"
+    )
+    parser.add_argument("--data", default="data/motion", help="folder of the generated videos")
+    parser.add_argument("--test-data", default="data/motion_held_out", help="of those to test")
+    parser.add_argument("--demo", default="runs/study", help="folder of the demo's networks")
+    parser.add_argument("--runs", default="runs/exits", help="folder of the networks")
+    parser.add_argument("--out", default="results/exits", help="folder of the report")
+    parser.add_argument("--command", default=shlex.join(["python", *sys.argv]), help="to report")
+    parser.add_argument("--processes", type=int, default=2, help="networks at a time")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    data = write_held_out(args.test_data, write_motion(args.data))
+    keys = ["DATA.PATH_TO_DATA_DIR", str(data)]
+    seed = f"seed_{args.seed}"
+    study = ExitStudy(
+        *(load_cfg(path, keys) for path in (args.cfg, args.classifiers, args.gates)),
+        seed=args.seed,
+        folder=Path(args.runs) / seed,
+        budget=args.budget,
+        betas=args.betas,
+        trained=Path(args.demo) / seed / "ffn",
+    )
+    study.run(args.processes)
+    paths = study.write(Path(args.out), args.command)
+    for record in study.records():
+        print(exit_summary(record))
+        for claim in exit_claims(record):
+            print(f"{'✓' if claim.holds else '✗'} {claim.text}: {claim.value:+.1f} points")
+    print(f"report: {paths[0]}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"error: {error}")
