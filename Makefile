@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 ORACLES := $(VENV)/oracles
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study test test-slurm oracles lint
+.PHONY: help demo study exits test test-slurm oracles lint
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ demo: $(STAMP)  ## generate videos, train, test and write results/report.html
 
 study: $(STAMP)  ## the demo over three seeds (longer)
 	$(BIN)/python tools/study.py --seeds 0 1 2 --out results/study --command 'make study' $(ARGS)
+
+exits: $(STAMP)  ## early exits: FrameExit and the rates of the demo's network, results/exits/exits.html
+	$(BIN)/python tools/exit_study.py --command 'make exits' $(ARGS)
 
 test: $(STAMP)  ## the default tests; ARGS="-m slow" or ARGS="-m gpu" runs the others
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)

@@ -30,13 +30,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--gates", default=str(GATES / "FRAMEEXIT_R2PLUS1D_GATES.yaml"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--budget", type=float, default=0.4, help="share of the GFLOPs without exits"
+        "--budget", type=float, default=0.45, help="share of the GFLOPs without exits"
     )
     parser.add_argument(
-        "--betas", type=float, nargs="*", default=[0.001, 0.1], help="for further gates"
+        "--betas", type=float, nargs="*", default=[1e-5, 1e-4, 1e-3], help="for further gates"
     )
     parser.add_argument("--data", default="data/motion", help="folder of the generated videos")
     parser.add_argument("--test-data", default="data/motion_held_out", help="of those to test")
+    parser.add_argument("--test-seed", type=int, help="for other videos to test than usual")
     parser.add_argument("--demo", default="runs/study", help="folder of the demo's networks")
     parser.add_argument("--runs", default="runs/exits", help="folder of the networks")
     parser.add_argument("--out", default="results/exits", help="folder of the report")
@@ -47,7 +48,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    data = write_held_out(args.test_data, write_motion(args.data))
+    data = write_held_out(args.test_data, write_motion(args.data), seed=args.test_seed)
     keys = ["DATA.PATH_TO_DATA_DIR", str(data)]
     seed = f"seed_{args.seed}"
     study = ExitStudy(

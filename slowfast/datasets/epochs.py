@@ -146,8 +146,9 @@ class Loader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         self._done, ends = self.batch_sampler.start, self.batch_sampler.ends()
-        for end, batch in zip(ends, super().__iter__(), strict=True):
-            self.batch_sampler.start = 0
+        batches = super().__iter__()  # the sampler has been asked
+        self.batch_sampler.start = 0
+        for end, batch in zip(ends, batches, strict=True):
             self._done = end
             yield batch
 

@@ -178,16 +178,21 @@ def write_motion(
 
 
 def write_held_out(
-    folder: str | Path, motion: str | Path, videos: int = 480, workers: int | None = None
+    folder: str | Path,
+    motion: str | Path,
+    videos: int = 480,
+    seed: int | None = None,
+    workers: int | None = None,
 ) -> Path:
     """Write a data set that tests on `videos` new ones what was trained and tuned on `motion`.
 
-    Its `train.csv` and `val.csv` list the videos of `motion`, a folder of `write_motion`, whose
-    seed it shares; `test.csv` lists new ones below `folder`.  What is finished is kept.  Returns
-    `folder`.  Raises ValueError if `folder` holds another data set.
+    Its `train.csv` and `val.csv` list the videos of `motion`, a folder of `write_motion`; its
+    `test.csv` new ones below `folder`, of the same seed (None) or another.  What is finished is
+    kept.  Returns `folder`.  Raises ValueError if `folder` holds another data set.
     """
     folder, motion = Path(folder), Path(motion)
-    seed = json.loads((motion / "motion.json").read_text())["seed"]
+    if seed is None:
+        seed = json.loads((motion / "motion.json").read_text())["seed"]
     made_with = {"motion": os.path.relpath(motion, folder), "test_videos": videos, "seed": seed}
     done = folder / "held_out.json"
     if done.exists():

@@ -12,7 +12,10 @@ def heed_the_parent_alone(_worker: int = 0) -> None:
 
     SLURM and others tell every process of a run to leave.  The one that trains then finishes its
     step and saves, for which it needs its workers; PyTorch would raise an error as they end.
+    Nothing happens where the system does not tell who sent a signal, as on macOS.
     """
+    if not hasattr(signal, "sigwaitinfo"):
+        return
     parent = os.getppid()
     # Blocked, a signal waits for the thread that asks for it, which also learns who sent it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})

@@ -64,8 +64,8 @@ class Phases:
             )
         return cls(grid, videos, base, world)
 
-    def enter(self, net: nn.Module, epoch: int) -> bool:
-        """Give the BatchNorms of `net` the batch of the epoch's phase; whether that changed them.
+    def enter(self, epoch: int, *nets: nn.Module) -> bool:
+        """Give the BatchNorms of `nets` the batch of the epoch's phase; whether that changed them.
 
         Every process calls it.  Parameters, buffers and names stay; the modules are others.
         """
@@ -74,7 +74,8 @@ class Phases:
             return False
         self._norms = norms
         kind, number = norms
-        convert_norms(net, kind, splits=number, processes=number)
+        for net in nets:
+            convert_norms(net, kind, splits=number, processes=number)
         words = {"sub_batchnorm": " of %d parts", "sync_batchnorm": " of %d processes"}
         logger.info("multigrid: %s" + words.get(kind, "%.0s"), kind, number)
         return True

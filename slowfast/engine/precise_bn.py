@@ -39,14 +39,15 @@ def precise_statistics(
     norms = tracking_norms([model])
     if not norms:
         return False
-    # Not `model`, which may be compiled: the hooks that look into it would not run.
-    forward = autocast_forward(model.forward, world.device, amp_dtype)
+    forward = autocast_forward(model, world.device, amp_dtype)
     used = 0
     with exact_statistics(model, norms, lambda own: _gather(own, world)):
         for batch in islice(batches, num_batches):
-            if world.any(not len(batch)):
+            least = min(world.gather(len(batch)))
+            if not least:
                 continue
-            for part in split(batch, min(micro_batches, len(batch))):
+            # As many parts in every process: norms may exchange data in each.
+            for part in split(batch, min(micro_batches, least)):
                 for clip in part.to(world.device).clips:
                     forward(clip)
             used += 1

@@ -66,7 +66,9 @@ class Stepper:
         """Take one step; the loss and its parts, top-1 percent per frame count and gradient norm.
 
         The record is that of this process's videos, see `mean_record`.  It is empty where no step
-        was taken: a process has no video (all leave the step out), or `check` returned False.
+        was taken: a process has no video (all leave the step out), or `check` returned False.  It
+        has no gradient norm where the scaled gradient was too large for half precision: then the
+        scaler moves no weight and lowers its scale.
         """
         self.optimizer.zero_grad(set_to_none=True)
         counts = self._counts(len(batch))
@@ -85,7 +87,10 @@ class Stepper:
             clip_gradients(self.parameters, self.clip_value, self.clip_norm, norm)
             self.scaler.step(self.optimizer)
             self.statistics.average()
-            if self.ema is not None:
+            overflow = self.scaler.is_enabled() and not norm.isfinite()
+            if overflow:
+                del record["grad_norm"]
+            elif self.ema is not None:
                 self.ema.update(self.model)
         self.scaler.update()
         return record if taken else {}

@@ -118,12 +118,29 @@ def close_epoch(
     """Validate and save the network after an epoch, where they are due."""
     validated, saved = training.is_validated, training.is_saved
     if training.cfg.BN.USE_PRECISE_STATS and (validated or saved):
-        training.estimate_statistics(loader)
+        estimate_statistics(training, loader, preemption)
     if validated:
         validate(training, val_loader, metrics, preemption)
     training.is_open = False
     if saved:
         training.save()
+
+
+def estimate_statistics(training: Training, loader: Loader, preemption: Preemption) -> None:
+    """Give the BatchNorms exact statistics, which a run that is told to leave starts anew."""
+
+    def ask() -> None:
+        if training.world.any(preemption.requested):
+            raise _Told
+
+    try:
+        training.estimate_statistics(loader, ask)
+    except _Told:
+        _save_and_leave(training, preemption)
+
+
+class _Told(Exception):
+    """The run was told to leave where its network cannot be saved: norms have other settings."""
 
 
 def validate(training: Training, loader: Loader, metrics: Metrics, preemption: Preemption) -> None:
@@ -209,7 +226,7 @@ def _write_epoch(
     world = training.world
     averages = Averages.from_states(world.gather(training.averages.state_dict()))
     found = list(chain(*world.gather(failures.found)))
-    if not averages.means():
+    if found and not averages.means():
         raise ValueError(f"none of the training videos could be read; first: {found[0].error}")
     summary = _rounded(averages.means()) | {"data_wait": clock.data_wait}
     logger.info("epoch %d: %s", training.epoch + 1, _text(summary))

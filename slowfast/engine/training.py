@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from slowfast.datasets import Failure, Loader
+from slowfast.datasets import Batch, Failure, Loader
 from slowfast.datasets.lists import class_names
 from slowfast.datasets.mixing import Mixing, build_mixing
 from slowfast.engine.checkpoint import Checkpoints, read
@@ -219,27 +220,51 @@ class Training:
         path = self.world.broadcast(found and found[0])
         if path is None:
             return
-        self.load_state_dict(found[1] if found else read(path))
+        state = found[1] if found else read(path)
+        try:
+            self.load_state_dict(state)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ValueError(misfit(path, error)) from error
         within = f" and {self.iteration} steps" if self.iteration else ""
         logger.info("resumed from %s: %d epochs%s done", path, self.epoch, within)
 
     def start_epoch(self, loader: Loader) -> None:
         """Set the network to training, and `loader` to where the epoch goes on or starts."""
-        if self.phases is not None and self.phases.enter(unwrap(self.step.model), self.epoch):
-            self.step.statistics = Statistics(self.step.model, self.world)
+        self._enter_phase(self.epoch)
         set_training(self.step.model, self.cfg)
         loader.set_epoch(self.epoch)
         if self.loader_state is not None:
             loader.load_state_dict(self.loader_state)
 
-    def estimate_statistics(self, loader: Loader) -> None:
-        """Give the BatchNorms exact statistics of the first batches of the epoch that has ended."""
-        loader.set_epoch(self.epoch - 1, whole=True)
+    def _enter_phase(self, epoch: int) -> None:
+        """Give the norms the batch that they see in multigrid training's phase of `epoch`."""
+        if self.phases is not None and self.phases.enter(epoch, *self._networks()):
+            self.step.statistics = Statistics(self.step.model, self.world)
+
+    def _networks(self) -> list[nn.Module]:
+        """The one that is trained and, where there is one, its average."""
         ema = self.step.ema
-        for model in (self.step.model, *([ema.averaged.module] if ema else [])):
+        return [unwrap(self.step.model), *([unwrap(ema.averaged.module)] if ema else [])]
+
+    def estimate_statistics(
+        self, loader: Loader, before_batch: Callable[[], None] = lambda: None
+    ) -> None:
+        """Give the BatchNorms exact statistics of the first batches of the epoch that has ended.
+
+        What `before_batch` raises leaves those of a network as they were.
+        """
+
+        def batches() -> Iterator[Batch]:
+            for batch in loader:
+                before_batch()
+                yield batch
+
+        self._enter_phase(self.max_epoch)  # that of whole clips in batches of TRAIN.BATCH_SIZE
+        loader.set_epoch(self.epoch - 1, whole=True)
+        for network in self._networks():
             precise_statistics(
-                unwrap(model),
-                loader,
+                network,
+                batches(),
                 self.cfg.BN.NUM_BATCHES_PRECISE,
                 self.world,
                 self.step.amp_dtype,
@@ -251,6 +276,18 @@ class Training:
         self.epoch += 1
         self.is_open, self.iteration, self.loader_state = True, 0, None
         self.averages, self.failures = Averages(), []
+
+
+def misfit(path: Path, error: Exception) -> str:
+    """A sentence for a checkpoint of the run's own folder that is none of this training."""
+    ways = "choose another OUTPUT_DIR, or set TRAIN.AUTO_RESUME False"
+    if isinstance(error, KeyError):
+        return (
+            f"{path} has no {error}: another version or program wrote it; {ways} and take its "
+            "weights by TRAIN.CHECKPOINT_FILE_PATH"
+        )
+    reason = " ".join(str(error).split())
+    return f"{path} does not fit this configuration, {ways} ({reason[:200]})"
 
 
 def _state_of(objective: object) -> dict[str, Any]:

@@ -9,6 +9,7 @@ In evaluation they are the BatchNorm they came from, and their state dicts are i
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -255,7 +256,13 @@ def _processes(number: int) -> Processes:
             f"BN.NUM_SYNC_DEVICES={number} must divide the {world} processes of the run, or be 0 "
             "for all of them"
         )
-    return Processes(dist.new_subgroups(number)[0] if 0 < number < world else None)
+    return Processes(_neighbours(number, dist.group.WORLD) if 0 < number < world else None)
+
+
+@cache
+def _neighbours(number: int, _world: dist.ProcessGroup) -> dist.ProcessGroup:
+    """The group of this process among `number` each, made once: a group has connections."""
+    return dist.new_subgroups(number)[0]
 
 
 def _arguments(norm: _BatchNorm) -> tuple[Any, ...]:

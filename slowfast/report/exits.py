@@ -68,11 +68,7 @@ def _draw(axes: Axes, record: Record) -> None:
     betas = record.get("betas", [])
     if betas:
         dots = {"marker": "D", "ms": 6, "ls": "", "zorder": 5}
-        axes.plot(*_columns(betas, metric), color=FRAME, label="gates as trained, by β", **dots)
-    for row in betas:
-        place = (row["gflops"], row[metric])
-        style = {"textcoords": "offset points", "fontsize": 9, "color": GREY}
-        axes.annotate(f"β {row['beta']:g}", place, (6, 6), **style)
+        axes.plot(*_columns(betas, metric), color=FRAME, label="gates as trained, each β", **dots)
     at = ([test["gflops"]], [test[metric]])
     axes.plot(*at, color=FFN, marker="*", ms=17, mec=INK, ls="", label="exits, chosen", zorder=6)
     at = ([whole["gflops"]], [whole[metric]])
@@ -218,8 +214,9 @@ def write_exit_report(
     caption = (
         "Accuracy over mean cost. Bold orange: conditional inference with the thresholds that are "
         "best for a cost on validation videos; star: those of the test; thin: a threshold that all "
-        "exits share. Blue: the same network at fixed frame counts, which stand beside the dots; "
-        "circles: all videos at one exit, with the frames of the exits. Square: without exits."
+        "exits share; diamonds: gates as trained. Blue: the same network at fixed frame counts, "
+        "which stand beside the dots; circles: all videos at one exit, with the frames of the "
+        "exits. Square: without exits."
     )
     kinds = (result_table, histogram_table, promise_table)
     tables = [kind(record) for record in records for kind in kinds]

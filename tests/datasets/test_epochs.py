@@ -175,6 +175,7 @@ def test_a_finished_epoch_has_nothing_left():
     again = loader()
     again.load_state_dict(state)
     assert order_of(again) == []
+    assert len(order_of(again)) == 20  # the next loop is over the whole epoch
 
 
 def test_lengths_are_those_of_whole_epochs():

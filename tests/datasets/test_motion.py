@@ -64,6 +64,16 @@ def test_held_out_videos_are_new_and_stand_beside_the_others(motion, tmp_path):
         write_held_out(folder, motion, videos=32)
 
 
+def test_another_seed_makes_other_videos_to_test(motion, tmp_path):
+    first = write_held_out(tmp_path / "a", motion, videos=4, workers=1)
+    other = write_held_out(tmp_path / "b", motion, videos=4, seed=99, workers=1)
+    names = sorted(path.name for path in (first / "test").iterdir())
+    assert names == sorted(path.name for path in (other / "test").iterdir())
+    assert all(
+        (first / "test" / n).read_bytes() != (other / "test" / n).read_bytes() for n in names
+    )
+
+
 def test_another_data_set_is_not_overwritten(motion):
     with pytest.raises(ValueError, match="remove it"):
         write_motion(motion, train_videos=1, val_videos=1)

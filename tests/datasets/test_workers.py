@@ -36,6 +36,12 @@ def test_workers_go_on_when_somebody_else_tells_every_process_to_leave():
     assert [first.item(), second.item(), *rest] == list(range(12))
 
 
+def test_a_system_that_does_not_say_who_sends_signals_leaves_them_as_they_are(monkeypatch):
+    monkeypatch.delattr(signal, "sigwaitinfo")
+    heed_the_parent_alone()
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def _idle(ready) -> None:
     heed_the_parent_alone()
     ready.set()

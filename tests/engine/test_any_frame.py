@@ -38,16 +38,26 @@ def calibration_clips(cfg, wanted):
     return tuple(torch.cat(clips)[:wanted] for clips in zip(*batches, strict=True))
 
 
+@pytest.fixture(scope="module")
+def tested(motion, checkpoint, tmp_path_factory):
+    """The folder and record of a test by each rule."""
+    folders = {rule: tmp_path_factory.mktemp(rule) for rule in RULES}
+    return {
+        rule: (folder, run(cfg_of(motion, folder, checkpoint, rule)))
+        for rule, folder in folders.items()
+    }
+
+
 @pytest.mark.parametrize("rule", RULES)
-def test_a_test_says_which_rule_ran_at_which_frame_count(motion, tmp_path, checkpoint, rule):
-    record = run(cfg_of(motion, tmp_path, checkpoint, rule))
+def test_a_test_says_which_rule_ran_at_which_frame_count(tested, rule):
+    folder, record = tested[rule]
     rules = {int(t): row["rule"] for t, row in record["by_frames"].items()}
     assert rules == {2: "trained", 4: "trained"} | dict.fromkeys(UNTRAINED, rule)
     rates = {int(t): row["rate"] for t, row in record["by_frames"].items()}
     nearest = {1: 2, 2: 2, 3: 4, 4: 4, 6: 4}
     assert rates == (nearest if rule == "nearest" else {t: t for t in nearest})
-    assert json.loads((tmp_path / "results/test.json").read_text()) == record
-    log = (tmp_path / "stdout.log").read_text()
+    assert json.loads((folder / "results/test.json").read_text()) == record
+    log = (folder / "stdout.log").read_text()
     assert ", trained)" in log and f", {rule})" in log
 
 
@@ -66,18 +76,12 @@ def test_a_test_runs_the_private_layers_of_the_rule(motion, tmp_path, checkpoint
         assert row["confusion"] == confusion.matrix.tolist(), num_frames
 
 
-def test_rules_change_what_is_tested_between_the_rates_and_nothing_at_them(
-    motion, tmp_path, checkpoint
-):
-    rows = {
-        rule: (tmp_path / rule, run_test(cfg_of(motion, tmp_path / rule, checkpoint, rule)))
-        for rule in RULES
-    }
+def test_rules_change_what_is_tested_between_the_rates_and_nothing_at_them(tested):
     scores = {
         rule: {
             tuple(line.split(",")[:3]): line for line in lines(folder / "results/predictions.csv")
         }
-        for rule, (folder, _) in rows.items()
+        for rule, (folder, _) in tested.items()
     }
     for key, line in scores["nearest"].items():
         if key[2] in ("2", "4"):

@@ -3,6 +3,7 @@ import re
 import pytest
 
 from helpers.runs import tiny_cfg
+from slowfast.engine import any_frame_study, run
 from slowfast.engine.any_frame_study import AnyFrameStudy
 
 
@@ -11,9 +12,17 @@ def study_of(motion, folder, *overrides, separate=(3,)):
     return AnyFrameStudy(cfg, [5], separate, folder)
 
 
-def test_a_study_trains_once_and_tests_every_rule(motion, tmp_path):
+def run_here(members, processes):
+    """As the study does, but in this process; test_study.py starts others."""
+    for member in members:
+        run(member.cfg)
+
+
+def test_a_study_trains_once_and_tests_every_rule(motion, tmp_path, monkeypatch):
     study = study_of(motion, tmp_path)
-    study.run(processes=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(any_frame_study, "run_members", run_here)
+        study.run(processes=2)
     folders = {path.name for path in (tmp_path / "seed_5").iterdir()}
     rules = {"ffn_interpolated", "ffn_recalibrated", "ffn_interpolated_recalibrated"}
     assert folders == {"ffn", "plain_3", *rules}

@@ -168,6 +168,18 @@ def test_a_training_goes_on_without_a_broken_step(motion, tmp_path, third_step_i
     assert len(list((tmp_path / "dumps").iterdir())) == 1
 
 
+def test_an_epoch_may_be_without_a_sound_step(motion, tmp_path, monkeypatch):
+    backward = Stepper._backward
+
+    def broken(self, batch, *rest):
+        return backward(self, replace(batch, clips=tuple(c * NAN for c in batch.clips)), *rest)
+
+    monkeypatch.setattr(Stepper, "_backward", broken)
+    train(tiny_cfg(motion, tmp_path, "TRAIN.SKIP_NONFINITE", 4, "SOLVER.MAX_EPOCH", 1))
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert [r["failures"] for r in lines if r["_type"] == "train_epoch"] == [0]
+
+
 def test_a_training_stops_at_a_broken_step(motion, tmp_path, third_step_is_broken):
     with pytest.raises(FloatingPointError, match=r"epoch 1, step 3: .*ce_4 nan.*train/\d+.mp4"):
         train(tiny_cfg(motion, tmp_path))

@@ -82,7 +82,7 @@ def test_micro_batches_and_copies_count_as_what_batchnorm_sees():
 def test_norms_stay_as_bn_says_without_a_base_size():
     phases = Phases.from_cfg(grid_cfg("MULTIGRID.BN_BASE_SIZE", 0), World())
     net = nn.Sequential(nn.BatchNorm3d(2))
-    assert not phases.enter(net, 0) and type(net[0]) is nn.BatchNorm3d
+    assert not phases.enter(0, net) and type(net[0]) is nn.BatchNorm3d
 
 
 def test_frozen_norms_stay():
@@ -101,10 +101,10 @@ def test_entering_a_phase_changes_the_norms_once():
     phases = Phases.from_cfg(grid_cfg("TRAIN.BATCH_SIZE", 8), World())
     net = nn.Sequential(nn.BatchNorm3d(2))
     weight, names = net[0].weight, list(net.state_dict())
-    assert [phases.enter(net, epoch) for epoch in (0, 1, 73)] == [True, False, True]
+    assert [phases.enter(epoch, net) for epoch in (0, 1, 73)] == [True, False, True]
     assert net[0].splits == 4
     assert net[0].weight is weight and list(net.state_dict()) == names
-    assert phases.enter(net, 142) and type(net[0]) is nn.BatchNorm3d
+    assert phases.enter(142, net) and type(net[0]) is nn.BatchNorm3d
 
 
 @pytest.mark.parametrize("name", ["SlowFast", "ResNet", "X3D", "UniFormer", "MViT", "R2Plus1D"])

@@ -95,13 +95,16 @@ def test_all_rates_train_on_mixed_clips_of_changing_size(motion, tmp_path):
         assert {"ce_4", "kl_2", "top1_2", "top1_4"} <= record.keys()
 
 
-def test_statistics_are_those_of_whole_clips(motion, tmp_path):
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_precise_statistics_are_those_of_whole_clips_in_any_phase(motion, tmp_path, decay):
     def statistics(*overrides):
-        bn = ("BN.USE_PRECISE_STATS", True, "BN.NUM_BATCHES_PRECISE", 2)
+        bn = ("BN.NUM_BATCHES_PRECISE", 2, "TRAIN.EMA_DECAY", decay)
         cfg = tiny_cfg(motion, tmp_path, *GRID, *bn, *overrides)
-        training = Training.from_cfg(cfg)
-        training.estimate_statistics(build_loader(cfg, "train"))
-        return {name: value for name, value in training.model.state_dict().items() if "run" in name}
+        training, loader = Training.from_cfg(cfg), build_loader(cfg, "train")
+        training.start_epoch(loader)
+        training.estimate_statistics(loader)
+        state = training.tested_model.state_dict()
+        return {name: value for name, value in state.items() if "run" in name}
 
     plain = statistics("MULTIGRID.LONG_CYCLE", False, "MULTIGRID.SHORT_CYCLE", False)
     found = statistics()

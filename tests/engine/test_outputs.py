@@ -40,13 +40,14 @@ def written(folder, batches, metric: str, classes=()):
     return folder
 
 
-@pytest.fixture
-def single(tmp_path):
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
     """Four videos of three classes at two frame counts; 1.mp4 and 3.mp4 are mistaken at 4."""
     four = [[0.8, 0.1, 0.1], [0.6, 0.1, 0.3], [0.2, 0.5, 0.3], [0.4, 0.35, 0.25]]
     eight = [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]]
     batch = scored({4: four, 8: eight}, [0, 1, 1, 1])
-    return written(tmp_path, [batch], "top1", ["run", "walk", "sit"])
+    folder = tmp_path_factory.mktemp("single")
+    return written(folder, [batch], "top1", ["run", "walk", "sit"])
 
 
 def test_every_video_has_a_line_per_frame_count(single):

@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,7 @@ def test_two_processes_have_the_gradient_of_one_with_all_videos(computed, case):
         torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-9)
 
 
+@cache
 def expected_gradients(network, frozen, parts):
     """By plain passes over all videos; norms that see the batch see a part of each process's."""
     model = flexible(network)

@@ -166,3 +166,16 @@ def test_two_processes_estimate_the_statistics_of_both():
     precise_statistics(model, [batches[0], batches[2]], 2)  # one process could not read the other
     for statistics_there in found:
         torch.testing.assert_close(statistics_there, statistics(model), rtol=1e-9, atol=1e-9)
+
+
+def of_unequal_parts(world: World) -> dict[str, torch.Tensor]:
+    model = convert_norms(flexible(), "sync_batchnorm")
+    (batch,) = batches_of(1, videos=6)
+    mine = batch_of(*(clip.split([4, 2])[world.rank] for clip in batch.clips))
+    precise_statistics(model, [mine], 1, world, micro_batches=4)
+    return statistics(model)
+
+
+def test_processes_split_a_batch_into_equally_many_parts_where_one_could_read_fewer():
+    one, other = run_processes(of_unequal_parts, 2, timeout=30)
+    torch.testing.assert_close(one, other)

@@ -108,6 +108,55 @@ def test_a_run_interrupted_while_it_validates_ends_the_same(whole, motion, tmp_p
     assert curve(tmp_path) == curve(whole)
 
 
+def test_precise_statistics_follow_an_epoch_that_was_interrupted_at_its_last_step(
+    motion, tmp_path, monkeypatch
+):
+    options = ["BN.USE_PRECISE_STATS", True, "BN.NUM_BATCHES_PRECISE", 2, "TRAIN.EMA_DECAY", 0.9]
+    train(tiny_cfg(motion, tmp_path / "whole", *options))
+    with monkeypatch.context() as patch, pytest.raises(Preempted):
+        interrupted_after(patch, STEPS_PER_EPOCH)
+        train(tiny_cfg(motion, tmp_path / "parts", *options))
+    train(tiny_cfg(motion, tmp_path / "parts", *options))
+    assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
+
+
+def test_a_run_interrupted_while_it_estimates_statistics_ends_the_same(
+    motion, tmp_path, monkeypatch
+):
+    options = ["BN.USE_PRECISE_STATS", True, "BN.NUM_BATCHES_PRECISE", 3, "TRAIN.EMA_DECAY", 0.9]
+    module = import_module("slowfast.engine.training")
+    estimate, finished = module.precise_statistics, []
+
+    def signalled(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        finished.append(estimate(*args))
+
+    train(tiny_cfg(motion, tmp_path / "whole", *options))
+    with monkeypatch.context() as patch, pytest.raises(Preempted):
+        patch.setattr(module, "precise_statistics", signalled)
+        train(tiny_cfg(motion, tmp_path / "parts", *options))
+    assert not finished
+    train(tiny_cfg(motion, tmp_path / "parts", *options))
+    ours, whole = (final_state(tmp_path / name) for name in ("parts", "whole"))
+    assert_equal(ours["model_state"], whole["model_state"])
+    assert curve(tmp_path / "parts") == curve(tmp_path / "whole")
+
+
+def test_a_checkpoint_that_does_not_fit_is_named_with_the_remedy(motion, tmp_path):
+    train(tiny_cfg(motion, tmp_path, "SOLVER.MAX_EPOCH", 1))
+    with pytest.raises(ValueError, match=r"checkpoint_epoch_00001\.pyth .*another OUTPUT_DIR"):
+        train(tiny_cfg(motion, tmp_path, "FFN.NUM_FRAMES", [1, 2, 4]))
+
+
+def test_so_is_one_that_another_program_wrote(motion, tmp_path):
+    train(tiny_cfg(motion, tmp_path, "SOLVER.MAX_EPOCH", 1))
+    path = tmp_path / "checkpoints/checkpoint_epoch_00001.pyth"
+    state = read(path)
+    torch.save({name: state[name] for name in ("epoch", "model_state", "optimizer_state")}, path)
+    with pytest.raises(ValueError, match=r"has no .*TRAIN\.CHECKPOINT_FILE_PATH"):
+        train(tiny_cfg(motion, tmp_path))
+
+
 def test_checkpoints_within_an_epoch_come_every_so_many_steps(motion, tmp_path):
     options = ["TRAIN.CHECKPOINT_STEPS", 3, "TRAIN.KEEP_CHECKPOINTS", 9]
     train(tiny_cfg(motion, tmp_path, *options))

@@ -20,6 +20,7 @@ from slowfast.engine.parallel import (
     unwrap,
     whole,
 )
+from slowfast.engine.precise_bn import precise_statistics
 from slowfast.engine.step import Stepper
 from slowfast.engine.train import train
 from slowfast.engine.world import World
@@ -166,3 +167,15 @@ def test_a_run_with_split_weights_ends_as_one_without_and_goes_on_without(motion
     (tmp_path / "two/checkpoints/checkpoint_epoch_00002.pyth").unlink()
     for state in (*found, weights_of_a_run(World(), motion, tmp_path / "two", "ddp")):
         torch.testing.assert_close(state, expected, rtol=1e-4, atol=1e-5)
+
+
+def precise(world: World, strategy: str) -> dict[str, Tensor]:
+    model = parallel(flexible("uniformer"), world, strategy)
+    mine = batch_of(range(world.rank, VIDEOS, world.size))
+    precise_statistics(unwrap(model), [mine], 1, world)
+    return {name: t for name, t in model_state(model).items() if "running_" in name}
+
+
+def test_split_weights_get_the_precise_statistics_of_whole_ones():
+    split, whole = (run_processes(precise, 2, strategy)[0] for strategy in ("fsdp", "ddp"))
+    torch.testing.assert_close(split, whole)

@@ -142,6 +142,19 @@ def test_a_step_that_the_check_refuses_changes_no_weight_and_no_average():
     assert ema.state_dict()["updates"] == 0
 
 
+def test_a_gradient_that_overflows_leaves_no_trace_in_averages():
+    model, batch = frozen().float(), batch_of(range(4))
+    batch = replace(batch, clips=tuple(clip.float() for clip in batch.clips))
+    ema, before = Ema(model, 0.5), state_of(model)
+    step = stepper(model, PER_RATE, World(), amp_dtype=torch.float16, ema=ema)
+    step.scaler.load_state_dict(step.scaler.state_dict() | {"scale": 2.0**120})
+    record = step(batch)
+    assert record["loss"].isfinite() and "grad_norm" not in record
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert ema.state_dict()["updates"] == 0
+    assert step.scaler.get_scale() == 2.0**119
+
+
 def test_the_average_of_the_weights_follows_every_step():
     model = frozen()
     ema = Ema(model, 0.5)

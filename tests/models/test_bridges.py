@@ -1,6 +1,7 @@
 """Networks of other libraries; most of this needs these installed: `make oracles`."""
 
 import copy
+import json
 import subprocess
 import sys
 import textwrap
@@ -81,25 +82,51 @@ every_bridge = pytest.mark.parametrize("case", CASES)
 # ---------------------------------------------------------------------------- what is not there
 
 
-def run(code: str, path: str = "") -> str:
-    """What a fresh interpreter prints, with folders put in front of the path."""
-    script = f"import sys\nsys.path[:0] = {[path, str(ROOT)]}\n" + textwrap.dedent(code)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-BUILD_ALL = """
+PACKAGES = ("torchvision", "timm", "pytorchvideo")
+FRESH = """
+    import importlib, json, sys
+    sys.path.insert(0, {root!r})
     from slowfast.config import get_cfg
     from slowfast.models import BRIDGES, MODELS, build_model
-    for bridge in BRIDGES:
-        cfg = get_cfg()
-        cfg.merge_from_list(["MODEL.MODEL_NAME", bridge.__name__])
-        try:
-            build_model(cfg)
-        except ValueError as error:
-            print(str(error).replace(chr(10), " "))
+
+    def errors():
+        found = []
+        for bridge in BRIDGES:
+            cfg = get_cfg()
+            cfg.merge_from_list(["MODEL.MODEL_NAME", bridge.__name__])
+            try:
+                build_model(cfg)
+            except ValueError as error:
+                found.append(str(error).replace(chr(10), " "))
+        return found
+
+    answer = {{"known": "TimmFrames" in MODELS}}
+    answer["loaded"] = [package for package in {packages} if package in sys.modules]
+    sys.modules |= dict.fromkeys({packages})  # none can be imported
+    answer["missing"] = errors()
+    for package in {packages}:
+        del sys.modules[package]
+    sys.path.insert(0, {broken!r})
+    importlib.invalidate_caches()
+    answer["broken"] = errors()
+    print(json.dumps(answer))
 """
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory) -> dict:
+    """What a fresh interpreter knows; its errors without the libraries, and with broken ones."""
+    broken = tmp_path_factory.mktemp("broken")
+    error = 'raise RuntimeError("operator torchvision::nms does not exist")\n'
+    for package in PACKAGES:  # the other two import torchvision first of all
+        code = error if package == "torchvision" else "import torchvision\n"
+        (broken / package).mkdir()
+        (broken / package / "__init__.py").write_text(code)
+    script = FRESH.format(root=str(ROOT), broken=str(broken), packages=PACKAGES)
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_every_bridge_has_its_small_case():
@@ -107,34 +134,17 @@ def test_every_bridge_has_its_small_case():
     assert all(MODELS.get(bridge.__name__) is bridge for bridge in BRIDGES)
 
 
-def test_the_names_are_known_without_importing_any_library():
-    code = """
-        from slowfast.models import MODELS
-        loaded = {"timm", "torchvision", "pytorchvideo"} & set(sys.modules)
-        print("TimmFrames" in MODELS, sorted(loaded))
-    """
-    assert run(code).strip() == "True []"
+def test_the_names_are_known_without_importing_any_library(fresh):
+    assert fresh["known"] and fresh["loaded"] == []
 
 
-def test_a_library_that_is_missing_is_an_error_that_says_how_to_install_it():
-    code = 'sys.modules |= {"timm": None, "torchvision": None, "pytorchvideo": None}\n'
-    errors = run(code + textwrap.dedent(BUILD_ALL)).splitlines()
-    for bridge, error in zip(BRIDGES, errors, strict=True):
+def test_a_library_that_is_missing_is_an_error_that_says_how_to_install_it(fresh):
+    for bridge, error in zip(BRIDGES, fresh["missing"], strict=True):
         assert error.startswith(f"{bridge.__name__} needs ") and "pip install -U torch==" in error
 
 
-def test_a_torchvision_of_another_build_is_an_error_that_says_how_to_replace_it(tmp_path):
-    """It raises RuntimeError; the other two import it first of all."""
-    broken = 'raise RuntimeError("operator torchvision::nms does not exist")\n'
-    for package, code in {
-        "torchvision": broken,
-        "timm": "import torchvision\n",
-        "pytorchvideo": "import torchvision\n",
-    }.items():
-        (tmp_path / package).mkdir()
-        (tmp_path / package / "__init__.py").write_text(code)
-    errors = run(BUILD_ALL, str(tmp_path)).splitlines()
-    for bridge, error in zip(BRIDGES, errors, strict=True):
+def test_a_torchvision_of_another_build_is_an_error_that_says_how_to_replace_it(fresh):
+    for bridge, error in zip(BRIDGES, fresh["broken"], strict=True):
         assert error.startswith(f"{bridge.__name__} needs "), error
         assert "(RuntimeError: operator torchvision::nms does not exist)" in error
         assert "pip install -U torch==" in error and "torchvision==" in error

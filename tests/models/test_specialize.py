@@ -1,4 +1,5 @@
 import copy
+from functools import cache
 
 import pytest
 import torch
@@ -28,9 +29,10 @@ from tests.models.test_build import (
 )
 
 
-def trained_net(name: str, *overrides: object) -> FrameFlexible:
-    """A flexible network whose parameters and statistics all differ between rates."""
-    model = flexible_net(name, *overrides)
+@cache
+def trained_net(name: str) -> FrameFlexible:
+    """A flexible network whose parameters and statistics differ between rates; not to change."""
+    model = flexible_net(name)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for key, buffer in model.named_buffers():
@@ -69,7 +71,7 @@ def test_a_specialised_network_gives_the_logits_of_every_rate_and_between(name, 
 @every_backbone
 @torch.no_grad()
 def test_folding_is_exact_up_to_rounding(name):
-    model = trained_net(name).double()
+    model = copy.deepcopy(trained_net(name)).double()
     for num_frames in COUNTS:
         clip = clip_of(num_frames).double()
         assert_equal_logits(specialize(model, num_frames)(clip), model(clip), 1e-11)
@@ -113,7 +115,7 @@ def test_a_folded_state_dict_loads_into_another_specialised_network(name):
 @every_backbone
 @torch.no_grad()
 def test_the_original_is_left_as_it_was(name):
-    model = trained_net(name).train()
+    model = copy.deepcopy(trained_net(name)).train()
     before = copy.deepcopy(model.state_dict())
     modes = [module.training for module in model.modules()]
     net = specialize(model, COUNTS[0])

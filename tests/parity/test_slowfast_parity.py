@@ -54,9 +54,10 @@ def per_rate(ffn):
 
 
 def test_the_published_number_of_parameters_is_matched():
-    net = SlowFast(50, num_classes=174)
+    with torch.device("meta"):
+        net = SlowFast(50, num_classes=174)
+        model = FrameFlexible(copy.deepcopy(net), num_frames=(16, 32, 64))
     assert sum(p.numel() for p in net.parameters()) == 34_045_558
-    model = FrameFlexible(net, num_frames=(16, 32, 64))
     assert sum(p.numel() for p in model.parameters()) == 34_212_606
 
 
@@ -92,6 +93,7 @@ def test_a_training_step_gives_the_originals_losses_gradients_and_statistics(per
     assert_running_statistics(model, expected)
 
 
+@pytest.mark.slow  # of a narrow network, in float64, in tests/models/test_build.py
 def test_backward_per_rate_gives_the_joint_gradient(ffn, per_rate):
     joint = step(ffn, batch_of(clips_of(FFN), FFN), "joint")[2]
     assert largest_relative_difference(gradients(per_rate[2]), gradients(joint)) < 1e-5

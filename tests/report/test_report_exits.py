@@ -150,4 +150,4 @@ def test_gates_as_trained_are_shown_by_beta(record):
     record |= {"exit": "gates", "betas": [{"beta": 0.01, **row(85.0, 3.0)}]}
     assert texts(result_table(record))[2][:2] == ["gates as trained, β 0.01", "85.0"]
     lines = exit_curves([record]).axes[0].get_lines()
-    assert "gates as trained, by β" in [line.get_label() for line in lines]
+    assert "gates as trained, each β" in [line.get_label() for line in lines]

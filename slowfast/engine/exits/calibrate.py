@@ -1,8 +1,8 @@
 """Thresholds of exits, from what each exit says of validation videos.
 
-One list of thresholds answers every question, the `front`: no other of the thresholds that were
-tried is as accurate for less.  Hence a higher target never costs less, and a larger budget is never
-less accurate.  Tried are paths on which thresholds only fall, so that videos leave ever earlier:
+One list of thresholds answers every question.  Hence a higher target never costs less, and a larger
+budget is never less accurate.  The best of the list for every cost are its `front`.  It has paths
+on which thresholds only fall, so that videos leave ever earlier:
 
     one path where all exits share a threshold
     one path per choice of the exits that are asked (of up to four; with more, all of them are),
@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from slowfast.engine.meters import METERS, hits_at
 from slowfast.models.exits import NEVER, first_exit
@@ -31,11 +32,17 @@ LEVELS = 32  # quantiles per exit
 
 
 class Point(NamedTuple):
-    """Thresholds, one per exit but the last, with their accuracy in percent and mean GFLOPs."""
+    """Thresholds, one per exit but the last, and what they make of videos.
+
+    accuracy   the metric in percent
+    gflops     mean cost of a video
+    score      mean score of the true classes: it sees differences that accuracy is too coarse for
+    """
 
     thresholds: tuple[float, ...]
     accuracy: float
     gflops: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,15 @@ class ExitTable:
 
     def at(self, thresholds: Sequence[float]) -> Point:
         exits = self.exits(thresholds)
-        return Point(tuple(thresholds), self.accuracy(exits), self.gflops(thresholds, exits))
+        cost, score = self.gflops(thresholds, exits), self.true_score(exits)
+        return Point(tuple(thresholds), self.accuracy(exits), cost, score)
+
+    def true_score(self, exits: Tensor) -> float:
+        """Mean score of the true classes at these exits."""
+        labels = self.labels
+        if labels.ndim == 1:
+            labels = one_hot(labels, self.scores.shape[2])
+        return float((self.taken(exits) * labels).sum() / labels.sum().clamp(min=1))
 
     @property
     def unhurried(self) -> Point:
@@ -93,47 +108,54 @@ def calibrate(
 ) -> Point:
     """The cheapest thresholds with `target` percent, or the most accurate for `budget` GFLOPs.
 
-    A target of 0 or less counts from the accuracy without exits: -1 may lose a point.  Raises
-    ValueError unless one of the two is given, and if no thresholds reach it.
+    A target of 0 or less counts from the accuracy without exits: -1 may lose a point.  Of equally
+    accurate thresholds within a budget, those with the higher score of the true classes: the budget
+    may be spent, and on other videos they are right more often.  Raises ValueError unless one of
+    the two is given, and if no thresholds reach it.
     """
     if (target is None) == (budget is None):
         raise ValueError(f"give either a target or a budget; got {target} and {budget}")
-    points = front(table, levels)
+    points = tried(table, levels)
     if target is not None:
+        best = max(point.accuracy for point in points)
         wanted = target if target > 0 else table.unhurried.accuracy + target
         reached = [point for point in points if point.accuracy >= wanted]
         if not reached:
             raise ValueError(
                 f"an accuracy of {wanted:.2f} % is out of reach: the best thresholds have "
-                f"{points[-1].accuracy:.2f} % on these videos; lower the target"
+                f"{best:.2f} % on these videos; lower the target"
             )
-        return reached[0]
+        return min(reached, key=lambda point: (point.gflops, -point.accuracy))
     within = [point for point in points if point.gflops <= budget]
     if not within:
         raise ValueError(
             f"a mean of {budget:g} GFLOPs is out of reach: the cheapest thresholds take "
-            f"{points[0].gflops:.4g}; raise the budget"
+            f"{min(point.gflops for point in points):.4g}; raise the budget"
         )
-    return within[-1]
+    return max(within, key=lambda point: (point.accuracy, point.score, -point.gflops))
 
 
 def front(table: ExitTable, levels: int = LEVELS) -> list[Point]:
     """The best of all thresholds that are tried: rising in cost and in accuracy."""
+    return _best(tried(table, levels))
+
+
+def tried(table: ExitTable, levels: int = LEVELS) -> list[Point]:
+    """All thresholds that are tried, each once; ValueError without videos."""
     if not len(table):
         raise ValueError("there are no videos to calibrate exits on")
-    hits = _hits(table)
-    tried = {}
+    hits, found = _hits(table), {}
     for thresholds in _candidates(table, hits, levels):
         exits = table.exits(thresholds)
         right = float(hits[torch.arange(len(table)), exits].mean())
-        tried[thresholds] = Point(thresholds, 100 * right, table.gflops(thresholds, exits))
-    points = _best(tried.values())
+        cost, score = table.gflops(thresholds, exits), table.true_score(exits)
+        found[thresholds] = Point(thresholds, 100 * right, cost, score)
     if table.metric == "top1":
-        return points
+        return list(found.values())
     # The paths follow what is quick to compute; their points are judged by the metric itself.
+    points = _best(found.values())
     every = max(len(points) // MOST_MEASURED, 1)
-    measured = [table.at(point.thresholds) for point in points[::every]]
-    return _best([*measured, table.unhurried])
+    return [*(table.at(point.thresholds) for point in points[::every]), table.unhurried]
 
 
 def sweep(table: ExitTable, points: int = 24) -> list[tuple[float, ...]]:

@@ -40,7 +40,7 @@ class ExitStudy:
     gates: CfgNode
     seed: int
     folder: Path
-    budget: float = 0.4
+    budget: float = 0.45
     betas: Sequence[float] = ()
     trained: Path | None = None
 

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from slowfast.engine.exits.calibrate import ExitTable, calibrate, front, sweep
+from slowfast.engine.exits.calibrate import ExitTable, calibrate, front, sweep, tried
 from slowfast.models.exits import NEVER
 from slowfast.report.exit_cost import ExitCosts
 
@@ -101,6 +101,16 @@ def test_the_budget_is_kept_by_the_most_accurate_of_the_front():
     assert by_hand(table, point.thresholds)[1] == pytest.approx(point.gflops)
     assert point.gflops <= 2.5
     assert point.accuracy == max(p.accuracy for p in front(table) if p.gflops <= 2.5)
+
+
+def test_of_equally_accurate_thresholds_the_surest_of_the_truth_are_taken():
+    table = table_of()
+    point = calibrate(table, budget=2.5)
+    equal = [p for p in tried(table) if p.gflops <= 2.5 and p.accuracy == point.accuracy]
+    assert len(equal) > 1 and point.score == max(p.score for p in equal)
+    exits = table.exits(point.thresholds)
+    by_hand = [float(table.scores[i, e, table.labels[i]]) for i, e in enumerate(exits.tolist())]
+    assert point.score == pytest.approx(sum(by_hand) / 60)
 
 
 @pytest.mark.parametrize("seed", range(2))

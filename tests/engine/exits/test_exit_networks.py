@@ -5,9 +5,10 @@ import torch
 
 from slowfast.engine.exits.calibrate import ExitTable
 from slowfast.engine.exits.networks import Gates, RateExits
-from slowfast.models import FrameExit, FrameFlexible, R2Plus1D
+from slowfast.models import TSN, FrameExit, FrameFlexible, R2Plus1D
 from slowfast.models.exits import NEVER
 from slowfast.report import gflops
+from slowfast.report.exit_cost import frame_exit_costs
 
 NUM_FRAMES, CROP, CLASSES = 8, 16, 5
 
@@ -136,3 +137,18 @@ def test_a_gate_that_nothing_passes_does_not_run(gates):
     gates.infer(clips_of(gates), [NEVER, NEVER, 0.0])
     # Thresholds of exits 0, 1 and 2; the gate of exit 2 is the second.
     assert calls == [gates.net.gates[1]]
+
+
+def test_the_published_network_costs_what_its_layers_multiply():
+    with torch.device("meta"):
+        net = FrameExit(TSN(50, num_classes=1000), num_classes=200).eval()
+    published, true = frame_exit_costs(net, 224, 10)
+    assert published.step == pytest.approx((4.087,) * 10, abs=1e-3)
+    mlp, classifier = 2048 * 4096 / 1e9, 4096 * 200 / 1e9
+    gate = (2 * (4096 * 128 + 128 * 64) + 128) / 1e9
+    assert true.step[0] - published.step[0] == pytest.approx(mlp)
+    assert true.ask == pytest.approx((classifier, *[gate] * 9))
+    # Exit 3 by the confidence of the first classifier and three gates.
+    assert true.of_exits([0.95] + [0.5] * 8)[3] == pytest.approx(
+        4 * true.step[0] + 2 * classifier + 3 * gate
+    )

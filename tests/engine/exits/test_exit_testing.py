@@ -184,3 +184,14 @@ def test_another_number_of_thresholds_is_refused(data, tmp_path):
     cfg = cfg_of(data, tmp_path, "TEST.EXIT_THRESHOLDS", [0.5, 0.5])
     with pytest.raises(ValueError, match="one for each of the 1 exits before the last"):
         run_test(cfg)
+
+
+def test_exits_are_calibrated_on_one_list_and_tested_on_the_other(data, tmp_path):
+    cfg = cfg_of(data, tmp_path, "TEST.EXIT_THRESHOLDS", [0.5], "TEST.NUM_FRAMES", [1, 3])
+    for split, videos in (("calibrate", "val"), ("exits", "test")):
+        dataset = build_loader(cfg, split).dataset
+        listed = (data / f"{videos}.csv").read_text().splitlines()
+        assert [dataset.records.name(i) for i in range(8)] == [line.split()[0] for line in listed]
+        (clip,) = dataset.sampling.clips(40, 25.0)
+        assert [len(frames) for frames in clip] == [2, 4]  # the trained counts
+        assert set(clip[0].tolist()) < set(clip[1].tolist())
