@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 ORACLES := $(VENV)/oracles
 
 .DEFAULT_GOAL := help
-.PHONY: help demo study exits test test-slurm oracles lint
+.PHONY: help demo study exits sizes reskd test test-slurm test-page oracles lint
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,12 +26,22 @@ study: $(STAMP)  ## the demo over three seeds (longer)
 exits: $(STAMP)  ## early exits: FrameExit and the rates of the demo's network, results/exits/exits.html
 	$(BIN)/python tools/exit_study.py --command 'make exits' $(ARGS)
 
+sizes: $(STAMP)  ## one network for frame counts and sizes, against one per pair, results/sizes/sizes.html
+	$(BIN)/python tools/size_study.py --command 'make sizes' $(ARGS)
+
+reskd: $(STAMP)  ## what a teacher of high resolution gives a student of low, results/reskd/reskd.html
+	$(BIN)/python tools/reskd_study.py --seeds 0 1 2 --command 'make reskd' $(ARGS)
+
 test: $(STAMP)  ## the default tests; ARGS="-m slow" or ARGS="-m gpu" runs the others
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
 
 test-slurm: $(STAMP)  ## training on a SLURM cluster of two nodes on this machine (as root)
 	tests/slurm/install.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slurm tests/slurm $(ARGS)
+
+test-page: $(STAMP)  ## the web page in a browser; installs Chromium if it is missing (as root)
+	PIP_FLAGS="$(PIP_FLAGS)" tests/page/install.sh
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m page tests/page $(ARGS)
 
 oracles: $(ORACLES)/.installed  ## the tests of bridges to torchvision, timm and pytorchvideo
 	PYTHONPATH=$(ORACLES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto \

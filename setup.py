@@ -7,7 +7,10 @@ setup(
     version="0.1.0",
     description="Video networks that keep their accuracy at any frame count",
     license="Apache-2.0",
-    packages=find_packages(include=["slowfast", "slowfast.*"]),
+    # A wheel has the command lines, too; `slowfast COMMAND` finds those of a clone by itself.
+    packages=[*find_packages(include=["slowfast", "slowfast.*"]), "slowfast.tools"],
+    package_dir={"slowfast.tools": "tools"},
+    entry_points={"console_scripts": ["slowfast = slowfast.cli:main"]},
     python_requires=">=3.11",
     install_requires=[
         "torch==2.13.0",
@@ -16,11 +19,12 @@ setup(
         "iopath>=0.1.10",
         "PyYAML>=6.0",
         "av>=17",
-        "pillow>=10",
+        "pillow>=10.1",
         "safetensors>=0.4",
         "tqdm>=4.66",
         "matplotlib>=3.8",
         "tensorboard>=2.16",
+        "packaging>=23",
     ],
     # Imported only where used.  Beside a CPU build of torch, torchvision needs one as well.
     extras_require={
@@ -30,8 +34,8 @@ setup(
         "timm": ["timm>=1.0", "torchvision==0.28.0"],
         "pytorchvideo": ["pytorchvideo==0.1.5", "torchvision==0.28.0"],
         "parquet": ["pyarrow"],
-        "onnx": ["onnx", "onnxruntime"],
+        "onnx": ["onnx", "onnxruntime", "onnxscript"],
+        "demo": ["gradio>=6"],
         "slurm": ["submitit"],
-        "wandb": ["wandb"],
     },
 )

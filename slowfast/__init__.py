@@ -6,15 +6,17 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+
+    from slowfast.inference import Recognizer
 
 
-def load(path: str | os.PathLike) -> nn.Module:
-    """The network in a file of this project (`weights.save`), in evaluation mode.
+def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Recognizer:
+    """The network in a file of this project, ready to `predict` on `device`.
 
-    Plain or frame-flexible, it needs the file alone: the configuration is inside.  Raises
-    ValueError for any other file, saying how to convert it.
+    It needs the file alone: network, classes and configuration are inside.  `slowfast.weights.load`
+    returns the bare network.  Raises ValueError for any other file, saying how to convert it.
     """
-    from slowfast.weights import load as load_file  # `import slowfast` stays light
+    from slowfast.inference.loading import load as load_file  # `import slowfast` stays light
 
-    return load_file(path)
+    return load_file(path, device)

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from helpers.oracles import oracle
 from helpers.source import ROOT, files
 from slowfast.config import frame_counts, get_cfg, load_cfg
 from slowfast.datasets.batch import Batch
 from slowfast.engine.optimizer import build_optimizer
 from slowfast.engine.step import Stepper
 from slowfast.models import build_model
+from slowfast.models.bridges import bridge_of
 from slowfast.objectives import build_objective
 from slowfast.objectives.distill import teacher_yaml
 
@@ -39,6 +41,15 @@ ALL = [path for path in files("configs", "projects", suffixes=(".yaml", ".yml"))
 RUNNABLE = [path for path in ALL if not path.name.startswith("_")]
 
 
+LIBRARIES = {"TimmFrames": "timm"}
+
+
+def needs_its_library(cfg):
+    """Skips the test where the library of the network is not installed."""
+    if bridge := bridge_of(cfg):
+        oracle(LIBRARIES[bridge.__name__])
+
+
 def name(path):
     return str(path.relative_to(ROOT))
 
@@ -66,6 +77,7 @@ def test_a_shipped_yaml_survives_dump_and_load(path, tmp_path):
 @pytest.mark.parametrize("path", RUNNABLE, ids=name)
 def test_a_shipped_yaml_builds_its_model(path):
     cfg = load_cfg(path)
+    needs_its_library(cfg)
     with torch.device("meta"):
         model = build_model(cfg)
     assert sum(parameter.numel() for parameter in model.parameters()) > 0
@@ -97,6 +109,7 @@ def give_teacher(cfg, folder):
 @pytest.mark.parametrize("path", RUNNABLE, ids=name)
 def test_a_shipped_yaml_trains_a_step(path, tmp_path):
     cfg = reduced(path)
+    needs_its_library(cfg)
     torch.manual_seed(0)
     if cfg.OBJECTIVE.NAME == "distill":
         give_teacher(cfg, tmp_path)

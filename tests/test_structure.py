@@ -9,7 +9,8 @@ from helpers.source import ROOT, files, imported_modules, keys_read, tree
 from slowfast.config import get_cfg
 from slowfast.config.values import EMPTY_LISTS_OF
 
-ROOMS = ["config", "layers", "models", "weights", "datasets", "objectives", "report", "engine"]
+ROOMS = ["config", "layers", "models", "weights", "datasets", "objectives", "report"]
+ROOMS += ["inference", "engine"]
 # What each room may import of the others; `config` is open to all but `layers`.
 MAY_IMPORT = {
     "config": set(),
@@ -19,12 +20,13 @@ MAY_IMPORT = {
     "datasets": {"config"},
     "objectives": {"config", "layers", "models", "weights"},
     "report": {"config", "models"},
+    "inference": {"config", "layers", "models", "weights", "datasets", "report"},
     "engine": set(ROOMS) - {"engine"},
 }
 OPTIONAL_PACKAGES = {
     *("torchvision", "timm", "pytorchvideo", "torchcodec", "detectron2"),
     "pyarrow",
-    *("onnx", "onnxruntime", "submitit", "wandb"),
+    *("onnx", "onnxruntime", "onnxscript", "gradio", "submitit"),
 }
 # Keys of PySlowFast's files with one possible value here, which validate.py checks.
 ONLY_CHECKED = {"DATA.INPUT_CHANNEL_NUM"}

@@ -4,6 +4,7 @@
     python tools/benchmark.py step         a training step in four ways that take turns
     python tools/benchmark.py memory       its peak above the level before, each in a new process
     python tools/benchmark.py inference    a frame-flexible network and its specialised one
+    python tools/benchmark.py resolution   decoding, pixels and network of a student and its teacher
     python tools/benchmark.py exits        videos that leave early, in a batch and one by one
     python tools/benchmark.py layers       layers in all their forms, forward and backward
     python tools/benchmark.py data         reading generated videos, and memory over 2,000 of them
@@ -19,36 +20,25 @@ CUDA the GPU's clock counts.
         --precision fp32 bf16 --compile off on --channels-last off on --ways high per_rate joint
 
 Every combination is a network of its own; `over_first` is the ratio to the first one.
+`memory` of a YAML with a teacher measures the student's step, the teacher's inference and both.
 `exits` has of random videos half leave at every exit, in turns with the same videos alone.
 `layers` marks the form that the networks take as "ours" and the fastest one of the run.
 `data` says of every row whether its goal is met.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
-from itertools import chain, product
+from itertools import chain, groupby, product
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from slowfast.config import CfgNode, load_cfg
-from slowfast.engine.benchmark import (
-    LAYERS,
-    WAYS,
-    Setting,
-    measure_data,
-    memory_peaks,
-    time_exits,
-    time_inference,
-    time_layer,
-    time_steps,
-)
-from slowfast.engine.selfcheck import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 FFN = ROOT / "projects/ffn/configs"
@@ -58,50 +48,76 @@ EXITS = (
     ROOT / "configs/Motion/R2PLUS1D_FFN.yaml",
     ROOT / "projects/frame_exit/configs/Motion/FRAMEEXIT_R2PLUS1D_GATES.yaml",
 )
+STUDENT = ROOT / "projects/res_kd/configs/ActivityNet/RESKD_R50_R50.yaml"
 DEFAULTS = {  # configurations, videos, pixels
     "step": (TRAINED, 2, 112),
-    "memory": (TRAINED, 2, 112),
+    "memory": ((*TRAINED, STUDENT), 2, 112),
     "inference": (TESTED, 1, 224),
+    "resolution": ((STUDENT,), None, None),
     "exits": (EXITS, 32, 32),
     "layers": ((), 2, None),
     "data": ((), None, None),
 }
+# Those of slowfast.engine.benchmark, known here without loading torch; a test compares them.
+WAYS = ("high", "per_rate", "joint", "baseline")
+LAYERS = ("shift", "gain", "attention", "images", "temporal", "spatial", "depthwise", "dense")
 
 
 def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The rows of the table that `args.what` names."""
+    from slowfast.engine import benchmark
+
     if args.what == "layers":
         for name in args.layers:
-            for case in LAYERS[name](args.device):
-                yield from time_layer(case, args.repeats, args.device)
+            for case in benchmark.LAYERS[name](args.device):
+                yield from benchmark.time_layer(case, args.repeats, args.device)
     if args.what == "data":
-        yield from measure_data(args.repeats, args.videos)
+        yield from benchmark.measure_data(args.repeats, args.videos)
     for path in args.cfg:
-        cfg = config(path, args.size, flexible=args.what != "exits")
-        if args.what == "step":
-            rows = time_steps(cfg, args.batch, args.repeats, args.device, args.ways, args.settings)
-        elif args.what == "memory":
-            rows = memory_peaks(
-                cfg, args.batch, args.threads, args.device, args.ways, args.settings
-            )
-        else:
-            time = time_exits if args.what == "exits" else time_inference
-            rows = time(cfg, args.batch, args.repeats, args.device)
+        rows = measure_network(args, path)
         yield from ({"network": Path(path).stem, **row} for row in rows)
+
+
+def measure_network(args: argparse.Namespace, path: str | Path) -> Iterable[dict[str, Any]]:
+    """The rows of one configuration."""
+    from slowfast.engine import benchmark
+
+    settings = [benchmark.Setting(*setting) for setting in args.settings]
+    if args.what == "resolution":
+        return benchmark.time_resolution(load_cfg(path), args.repeats, args.device)
+    cfg = config(path, args.size, flexible=args.what != "exits")
+    if args.what == "step":
+        return benchmark.time_steps(cfg, args.batch, args.repeats, args.device, args.ways, settings)
+    if args.what == "memory":
+        size = (cfg, args.batch, args.threads, args.device)
+        if cfg.OBJECTIVE.NAME == "distill":
+            return benchmark.distillation_peaks(*size)
+        return benchmark.memory_peaks(*size, args.ways, settings)
+    time = benchmark.time_exits if args.what == "exits" else benchmark.time_inference
+    return time(cfg, args.batch, args.repeats, args.device)
 
 
 def config(path: str | Path, size: int, flexible: bool = True) -> CfgNode:
     """A configuration at another resolution, in 32 bits, without checkpointing.
 
-    Raises ValueError if it has to be, and is not, frame-flexible.
+    A student sees as large a share of it as before.  Raises ValueError if it has to be, and is
+    not, frame-flexible; one with a teacher need not be.
     """
     sizes = {"TRAIN_CROP_SIZE": size, "TEST_CROP_SIZE": size, "TRAIN_JITTER_SCALES": [size, size]}
     changes = {f"DATA.{key}": value for key, value in sizes.items()}
     changes |= {"TRAIN.MIXED_PRECISION": False, "MODEL.ACT_CHECKPOINT": False}
+    found = load_cfg(path)
+    if part := found.DISTILL.STUDENT_SIZE:
+        changes["DISTILL.STUDENT_SIZE"] = size * part // found.DATA.TRAIN_CROP_SIZE
     cfg = load_cfg(path, list(chain.from_iterable(changes.items())))
-    if flexible and not cfg.FFN.ENABLE:
+    if flexible and not cfg.FFN.ENABLE and cfg.OBJECTIVE.NAME != "distill":
         raise ValueError(f"{path} has no FFN.ENABLE: True; give a YAML of projects/ffn/configs")
     return cfg
+
+
+def tables(rows: Sequence[dict[str, Any]]) -> str:
+    """A table for each run of rows with the same keys."""
+    return "\n\n".join(table(list(alike)) for _, alike in groupby(rows, key=list))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -130,9 +146,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=tuple(DEFAULTS))
+    parser.add_argument("what", choices=tuple(DEFAULTS), help="the measurement, see above")
     parser.add_argument("--cfg", nargs="+", metavar="FILE", help="frame-flexible YAMLs")
-    parser.add_argument("--layers", nargs="+", choices=tuple(LAYERS), default=list(LAYERS))
+    parser.add_argument("--layers", nargs="+", choices=LAYERS, default=LAYERS, help="all")
     parser.add_argument("--batch", type=int, help="videos per step; 2, inference 1, exits 32")
     parser.add_argument("--size", type=int, help="pixels of a side; 112, inference 224, exits 32")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU computation")
@@ -141,9 +157,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="to train")
     formats, switch = ("fp32", "bf16", "fp16"), ("off", "on")
-    parser.add_argument("--precision", nargs="+", choices=formats, default=["fp32"])
-    parser.add_argument("--compile", nargs="+", choices=switch, default=["off"])
-    parser.add_argument("--channels-last", nargs="+", choices=switch, default=["off"])
+    parser.add_argument("--precision", nargs="+", choices=formats, default=["fp32"], help="fp32")
+    parser.add_argument("--compile", nargs="+", choices=switch, default=["off"], help="off")
+    parser.add_argument("--channels-last", nargs="+", choices=switch, default=["off"], help="off")
     parser.add_argument(
         "--json",
         nargs="?",
@@ -152,7 +168,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="also write the rows to this file; without a name to one in benchmarks/ with the date",
     )
     args = parser.parse_args(argv)
-    args.settings = [Setting(*s) for s in product(args.precision, args.compile, args.channels_last)]
+    args.settings = list(product(args.precision, args.compile, args.channels_last))
     cfg, batch, size = DEFAULTS[args.what]
     args.cfg = args.cfg or [FFN / path for path in cfg]
     args.batch, args.size = args.batch or batch, args.size or size
@@ -161,11 +177,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    import torch
+
     torch.set_num_threads(args.threads)
     rows = list(measure(args))
-    setting = "" if args.what in ("layers", "data") else f"batch {args.batch}, {args.size} px, "
+    setting = f"batch {args.batch}, {args.size} px, " if args.size else ""
     print(f"{args.what}: {setting}{args.device}, {args.threads} threads")
-    print(table(rows))
+    print(tables(rows))
     if args.json is not None:
         path = write(rows, args)
         print(f"written to {path}", file=sys.stderr)
@@ -173,6 +191,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def write(rows: Sequence[dict[str, Any]], args: argparse.Namespace) -> Path:
     """Keep the rows, and how they came about, in a JSON file; its path."""
+    import torch
+
+    from slowfast.engine.selfcheck import versions
+
     device = versions(torch.device(args.device))
     path = Path(args.json or dated_path(args.what, device))
     path.parent.mkdir(parents=True, exist_ok=True)

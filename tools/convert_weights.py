@@ -9,18 +9,18 @@ gets its private layers from plain weights.  What became of every name is printe
 written unless all is explained.  An --out that ends in .pyth is a checkpoint for PySlowFast.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from slowfast.config import CfgNode, load_cfg
-from slowfast.models import build_model
-from slowfast.weights import FORMATS, load_weights, save
-from slowfast.weights.torch_file import write_torch
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SUFFIXES = (".safetensors", ".pyth")
 
@@ -55,6 +55,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def convert(args: argparse.Namespace) -> None:
     """Reads, explains and writes; raises ValueError or OSError for what the user can mend."""
     cfg = load_cfg(args.cfg[0], args.cfg[1:])
+    import torch
+
+    from slowfast.models import build_model
+    from slowfast.weights import load_weights, save
+
     labels = args.labels.read_text(encoding="utf-8").splitlines() if args.labels else []
     torch.manual_seed(cfg.RNG_SEED)  # a new classifier is the same each time
     model = build_model(cfg)
@@ -70,17 +75,25 @@ def convert(args: argparse.Namespace) -> None:
 
 def save_for_pyslowfast(model: nn.Module, cfg: CfgNode, path: Path) -> None:
     """A .pyth without epoch and optimiser, so that fine-tuning from it starts at epoch 0."""
+    from slowfast.weights.torch_file import write_torch
+
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     write_torch({"model_state": state, "cfg": cfg.dump()}, path)
+
+
+def list_formats() -> None:
+    from slowfast.weights import FORMATS
+
+    for name in FORMATS.names:
+        family = FORMATS.get(name)
+        print(f"{name:12} {family.contents}; MODEL.MODEL_NAME {family.models}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line; what the user can mend ends in one message and exit code 1."""
     args = parse_args(argv)
     if args.list:
-        for name in FORMATS.names:
-            family = FORMATS.get(name)
-            print(f"{name:12} {family.contents}; MODEL.MODEL_NAME {family.models}")
+        list_formats()
         return
     try:
         convert(args)

@@ -11,34 +11,29 @@ DATASET.md has an example for each published data set.  `check` and `pack` leave
 something is wrong with a video.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
+from slowfast.command_line import exit_code
 from slowfast.config import CfgNode, load_cfg
-from slowfast.datasets import DATASETS, Batch, build_loader
-from slowfast.datasets.lists import class_names
-from slowfast.datasets.loader import build_opener, manifest_path
-from slowfast.datasets.mixing import build_mixing
-from slowfast.datasets.prepare import (
-    Packing,
-    check_videos,
-    convert_lists,
-    init_folder,
-    pack_videos,
-    read_splits,
-    summary,
-)
-from slowfast.datasets.transforms import Normalize
-from slowfast.report.sheet import Row, save_sheet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from slowfast.datasets import Batch
+    from slowfast.datasets.transforms import Normalize
 
 
 def init(args: argparse.Namespace) -> int:
+    from slowfast.datasets.prepare import init_folder
+
     made = init_folder(args.folder, args.val_share, args.seed)
     for name, count in made.train.items():
         print(f"{name}: {count} videos to train, {made.val.get(name, 0)} to validate")
@@ -49,6 +44,9 @@ def init(args: argparse.Namespace) -> int:
 
 
 def lists(args: argparse.Namespace) -> int:
+    from slowfast.datasets.lists import class_names
+    from slowfast.datasets.prepare import convert_lists
+
     videos = args.videos or args.annotations
     for path, listed, found in convert_lists(
         args.kind, args.annotations, videos, args.out, args.only_found
@@ -64,6 +62,9 @@ def lists(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> int:
     cfg = load_cfg(args.cfg, args.overrides)
+    from slowfast.datasets.loader import build_opener, manifest_path
+    from slowfast.datasets.prepare import check_videos, read_splits, summary
+
     splits = read_splits(cfg)
     manifest = args.out or manifest_path(cfg)
     if manifest is None:
@@ -80,6 +81,10 @@ def check(args: argparse.Namespace) -> int:
 
 def pack(args: argparse.Namespace) -> int:
     cfg = load_cfg(args.cfg, args.overrides)
+    from slowfast.datasets.lists import class_names
+    from slowfast.datasets.loader import build_opener
+    from slowfast.datasets.prepare import Packing, pack_videos, read_splits
+
     packing = Packing(args.short_side, args.gop, args.crf)
     opener = partial(build_opener(cfg), short_side=args.short_side)
     classes = class_names(cfg.DATA.PATH_TO_DATA_DIR)
@@ -96,6 +101,9 @@ def pack(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     cfg = load_cfg(args.cfg, args.overrides)
+    from slowfast.datasets.lists import class_names
+    from slowfast.report.sheet import Row, save_sheet
+
     batch, normalize = first_batch(cfg, args.split, args.videos, args.epoch)
     names = class_names(cfg.DATA.PATH_TO_DATA_DIR)
     rows = []
@@ -118,6 +126,9 @@ def first_batch(cfg: CfgNode, split: str, videos: int, epoch: int) -> tuple[Batc
 
     Raises ValueError if none of them could be read.
     """
+    from slowfast.datasets import build_loader
+    from slowfast.datasets.mixing import build_mixing
+
     cfg = cfg.clone()
     cfg.defrost()
     cfg.DATA_LOADER.NUM_WORKERS = 0
@@ -155,7 +166,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     sub.add_argument("--seed", type=int, default=0, help="of the drawing; 0")
 
     sub = add(lists, "a published data set's own files to lists")
-    sub.add_argument("kind", metavar="KIND", help=", ".join(DATASETS.names))
+    sub.add_argument(
+        "kind", metavar="KIND", help="like kinetics400, ssv2, ucf101_1; see DATASET.md"
+    )
     sub.add_argument("--annotations", type=Path, required=True, help="folder of the files")
     sub.add_argument("--videos", type=Path, help="folder of the videos; else the same")
     sub.add_argument("--out", type=Path, required=True, help="folder of the lists")
@@ -173,7 +186,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
     sub = _with_cfg(add(show, "a picture of what the network sees"))
     sub.add_argument("--out", type=Path, default=Path("sheet.png"), help="PNG; sheet.png")
-    sub.add_argument("--split", choices=("train", "val", "test"), default="train")
+    sub.add_argument(
+        "--split", choices=("train", "val", "test"), default="train", help="of the data; train"
+    )
     sub.add_argument("--videos", type=int, default=4, help="at most, of the first batch; 4")
     sub.add_argument("--epoch", type=int, default=0, help="whose random numbers to show; 0")
     args, rest = parser.parse_known_args(argv)  # overrides may also stand behind options
@@ -200,11 +215,7 @@ def _with_cfg(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; what the user can mend ends in one sentence and exit code 2."""
     args = parse_args(argv)
-    try:
-        return args.function(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(args.function, args)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from slowfast.config import load_cfg
-from slowfast.datasets.motion import write_held_out, write_motion
-from slowfast.engine.exits.study import ExitStudy
-from slowfast.report.exits import exit_claims, exit_summary
-
 ROOT = Path(__file__).resolve().parents[1]
 GATES = ROOT / "projects/frame_exit/configs/Motion"
 
@@ -25,10 +20,14 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cfg", default=str(ROOT / "configs/Motion/R2PLUS1D_FFN.yaml"))
-    parser.add_argument("--classifiers", default=str(GATES / "FRAMEEXIT_R2PLUS1D.yaml"))
-    parser.add_argument("--gates", default=str(GATES / "FRAMEEXIT_R2PLUS1D_GATES.yaml"))
-    parser.add_argument("--seed", type=int, default=0)
+    yamls = {
+        "cfg": (ROOT / "configs/Motion/R2PLUS1D_FFN.yaml", "the flexible network"),
+        "classifiers": (GATES / "FRAMEEXIT_R2PLUS1D.yaml", "FrameExit's first training"),
+        "gates": (GATES / "FRAMEEXIT_R2PLUS1D_GATES.yaml", "FrameExit's second one"),
+    }
+    for name, (path, what) in yamls.items():
+        parser.add_argument(f"--{name}", default=str(path), help=f"YAML of {what}")
+    parser.add_argument("--seed", type=int, default=0, help="of all trainings; 0")
     parser.add_argument(
         "--budget", type=float, default=0.45, help="share of the GFLOPs without exits"
     )
@@ -48,6 +47,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from slowfast.config import load_cfg
+    from slowfast.datasets.motion import write_held_out, write_motion
+    from slowfast.engine.exits.study import ExitStudy
+    from slowfast.report.exits import exit_claims, exit_summary
+
     data = write_held_out(args.test_data, write_motion(args.data), seed=args.test_seed)
     keys = ["DATA.PATH_TO_DATA_DIR", str(data)]
     seed = f"seed_{args.seed}"

@@ -9,6 +9,8 @@ their multiply-adds counted without computing) and from the `published.toml` fil
 which hold what authors say of their weights.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 import tomllib
@@ -16,14 +18,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from slowfast.config import CfgNode, frame_counts, input_size, load_cfg
-from slowfast.datasets.catalogue import DATASETS
-from slowfast.models import MODELS, build_model
-from slowfast.report import gflops, parameters
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "MODEL_ZOO.md"
@@ -58,7 +58,8 @@ content, add `TRAIN.ENABLE False TEST.CHECKPOINT_FILE_PATH WEIGHTS`.
   if it is another. A video costs its views times as much; `10 × 3` are 10 clips of 3 crops.
   To compare with the FFN paper: it counts SlowFast at 224 pixels though it tests at 256, and
   UniFormer for one crop though it tests three.
-- **Parameters** are those of the configuration with its number of classes.
+- **Parameters** are those of the configuration with its number of classes. They and GFLOPs are left
+  out where the network is another library's, without which this page is written.
 - **Published weights and top-1** are their authors': the file name or the name that the weights
   have there, the format as which they load and, behind the accuracy, the views of that test.
   **None of these accuracies was measured here.** Three numbers belong to the three frame counts.
@@ -124,16 +125,23 @@ def published(root: Path = ROOT) -> dict[Path, list[Published]]:
 
 def row(path: Path, weights: Sequence[Published] = (), root: Path = ROOT) -> list[str]:
     """The cells of a configuration, in the order of COLUMNS."""
+    import torch
+
+    from slowfast.models import build_model
+    from slowfast.models.bridges import bridge_of
+    from slowfast.report import parameters
+
     cfg = load_cfg(path)
-    with torch.device("meta"):
-        model = build_model(cfg)
-    test = cfg.TEST
+    test, cost = cfg.TEST, ["–", "–"]
+    if bridge_of(cfg) is None:
+        with torch.device("meta"):
+            model = build_model(cfg)
+        cost = [f"{parameters(model):,}", _gflops(cfg, model)]
     return [
         f"[{path.stem}]({path.relative_to(root).as_posix()})",
         cfg.MODEL.MODEL_NAME,
         _frames(cfg),
-        f"{parameters(model):,}",
-        _gflops(cfg, model),
+        *cost,
         f"{test.NUM_ENSEMBLE_VIEWS} × {test.NUM_SPATIAL_CROPS} @ {cfg.DATA.TEST_CROP_SIZE}",
         "<br>".join(_checkpoint(entry) for entry in weights),
         "<br>".join(_accuracy(entry) for entry in weights),
@@ -144,6 +152,8 @@ def _frames(cfg: CfgNode) -> str:
     counts = " / ".join(map(str, frame_counts(cfg)))
     kind = cfg.DATA.SAMPLING
     if kind == "auto":
+        from slowfast.datasets.catalogue import DATASETS
+
         kind = DATASETS.get(cfg.TRAIN.DATASET).sampling
     if "dense" not in kind:
         return f"{counts} segments"
@@ -153,8 +163,10 @@ def _frames(cfg: CfgNode) -> str:
     return f"{counts} in {frame_counts(cfg)[-1]} × {stride}"
 
 
-def _gflops(cfg: CfgNode, model: torch.nn.Module) -> str:
+def _gflops(cfg: CfgNode, model: nn.Module) -> str:
     """At every frame count, for the test crop and then for the training crop if it is another."""
+    from slowfast.report import gflops
+
     crops = dict.fromkeys((cfg.DATA.TEST_CROP_SIZE, input_size(cfg)))
     return "<br>".join(
         " / ".join(_number(gflops(model, (1, 3, t, s, s))) for t in frame_counts(cfg)) + f" @ {s}"
@@ -186,6 +198,8 @@ def networks(root: Path = ROOT) -> list[list[str]]:
 
     That is the first line of its module, or of its class in a module of several.
     """
+    from slowfast.models import MODELS
+
     used = Counter(load_cfg(path).MODEL.MODEL_NAME for path in configurations(root))
     models = {name: MODELS.get(name) for name in MODELS.names}
     alone = Counter(model.__module__ for model in models.values())
@@ -214,12 +228,16 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="write nothing")
-    check = parser.parse_args(argv).check
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    check = parse_args(argv).check
     text = page()
     if not check:
         PAGE.write_text(text, encoding="utf-8")

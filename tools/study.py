@@ -9,43 +9,29 @@ Networks that are finished already are kept, so an interrupted study goes on whe
 
 import argparse
 import os
-import shlex
 import sys
 from pathlib import Path
 
-from slowfast.config import load_cfg
-from slowfast.datasets.motion import write_motion
-from slowfast.engine.study import build_report, members, run_members
-from slowfast.report import publish, summary_lines, write_report
+from slowfast.command_line import study_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--cfg", default=str(ROOT / "configs/Motion/R2PLUS1D_FFN.yaml"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--data", default="data/motion", help="folder of the generated videos")
-    parser.add_argument("--runs", default="runs/study", help="folder of the networks")
-    parser.add_argument("--out", default="results", help="folder of the report")
-    parser.add_argument("--command", default=shlex.join(["python", *sys.argv]), help="to report")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=os.cpu_count() + 1,  # one more than cores, so that none idles at the end
-        help="networks at a time",
-    )
-    parser.add_argument(
-        "--publish", nargs=2, metavar=("README", "MARKER"), help="put the results into a README"
-    )
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="of the configuration")
+    cfg = ROOT / "configs/Motion/R2PLUS1D_FFN.yaml"
+    parser = study_parser(__doc__, runs="runs/study", out="results", cfg=cfg)
+    # One more than cores, so that none idles at the end.
+    parser.set_defaults(processes=os.cpu_count() + 1)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    from slowfast.config import load_cfg
+    from slowfast.datasets.motion import write_motion
+    from slowfast.engine.study import build_report, members, run_members
+    from slowfast.report import publish, summary_lines, write_report
+
     data = write_motion(args.data)
     cfg = load_cfg(args.cfg, ["DATA.PATH_TO_DATA_DIR", str(data), *args.overrides])
     by_seed = {seed: members(cfg, seed, Path(args.runs) / f"seed_{seed}") for seed in args.seeds}

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast.config import parse_run_args
-from slowfast.engine.run import main as run_main
 
 WARNING_SECONDS = 300  # between the signal and the end of the time
 
@@ -28,6 +27,8 @@ class Training:
         self.argv = list(argv)
 
     def __call__(self) -> None:
+        from slowfast.engine.run import main as run_main
+
         run_main(self.argv)
 
     def checkpoint(self, *_: object) -> object:
@@ -44,13 +45,13 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--nodes", type=int, default=1)
-    parser.add_argument("--gpus", type=int, default=8, help="GPUs of a node, a process for each")
-    parser.add_argument("--tasks", type=int, default=1, help="processes of a node with --gpus 0")
-    parser.add_argument("--cpus", type=int, default=8, help="cores of a process")
-    parser.add_argument("--hours", type=float, default=24)
+    parser.add_argument("--nodes", type=int, default=1, help="machines; 1")
+    parser.add_argument("--gpus", type=int, default=8, help="GPUs of a node, a process each; 8")
+    parser.add_argument("--tasks", type=int, default=1, help="processes of a node with --gpus 0; 1")
+    parser.add_argument("--cpus", type=int, default=8, help="cores of a process; 8")
+    parser.add_argument("--hours", type=float, default=24, help="of the job; 24")
     parser.add_argument("--partition", help="partition of the cluster; its default otherwise")
-    parser.add_argument("--name", default="slowfast-ffn")
+    parser.add_argument("--name", default="slowfast-ffn", help="of the job; slowfast-ffn")
     parser.add_argument(
         "--sbatch",
         nargs="+",

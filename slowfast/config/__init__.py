@@ -9,6 +9,8 @@ from slowfast.config.loading import (
     load_cfg,
     parse_args,
     parse_run_args,
+    tested_sizes,
+    trained_sizes,
 )
 from slowfast.config.node import CfgNode
 from slowfast.config.registry import Registry
@@ -24,4 +26,6 @@ __all__ = [
     "load_cfg",
     "parse_args",
     "parse_run_args",
+    "tested_sizes",
+    "trained_sizes",
 ]

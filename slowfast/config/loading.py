@@ -132,6 +132,16 @@ def input_size(cfg: CfgNode) -> int:
     return distilled or cfg.DATA.TRAIN_CROP_SIZE
 
 
+def trained_sizes(cfg: CfgNode) -> tuple[int, ...]:
+    """The sizes in pixels that each frame count is trained at; none where there is only one."""
+    return tuple(cfg.FFN.SIZES) if cfg.FFN.ENABLE else ()
+
+
+def tested_sizes(cfg: CfgNode) -> tuple[int, ...]:
+    """The sizes in pixels that each frame count is tested at; none for that of the crop alone."""
+    return tuple(sorted(set(cfg.TEST.SIZES))) or trained_sizes(cfg)
+
+
 def frame_counts(cfg: CfgNode) -> tuple[int, ...]:
     """The trained frame counts, low to high: FFN's, or the only one of a plain network."""
     return tuple(cfg.FFN.NUM_FRAMES) if cfg.FFN.ENABLE else (cfg.DATA.NUM_FRAMES,)

@@ -6,6 +6,7 @@ Names of networks, data sets and objectives are left to their registries.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from slowfast.config.node import CfgNode
@@ -43,6 +44,7 @@ _CHOICES: dict[str, tuple] = {
     "SOLVER.LR_POLICY": ("cosine", "steps_with_relative_lrs"),
 }
 _POSITIVE = (
+    *("FFN.SIZES", "TEST.SIZES"),
     *("FFN.NUM_FRAMES", "FFN.TEMPERATURE", "FFN.RECALIBRATION_CLIPS", "MODEL.NUM_CLASSES"),
     "DISTILL.TEMPERATURE",
     *("RESNET.WIDTH_PER_GROUP", "RESNET.NUM_GROUPS", "SLOWFAST.ALPHA", "SLOWFAST.BETA_INV"),
@@ -66,6 +68,7 @@ _POSITIVE = (
     "TEST.EXIT_BUDGET",
     *("MULTIGRID.EPOCH_FACTOR", "MULTIGRID.EVAL_FREQ"),
     *("SOLVER.BASE_LR", "SOLVER.MAX_EPOCH", "SOLVER.CLIP_GRAD_VAL", "SOLVER.CLIP_GRAD_L2NORM"),
+    *("SOLVER.BIAS_LR_SCALE", "SOLVER.CLASSIFIER_LR_SCALE"),
     "LOG_PERIOD",
 )
 _NOT_NEGATIVE = (
@@ -104,7 +107,7 @@ def check(cfg: CfgNode, source: str) -> None:
     problems = [
         problem
         for rule in (
-            *(_choices, _ranges, _stages, _mvit, _exits, _tested_exits, _flexibility),
+            *(_choices, _ranges, _stages, _mvit, _exits, _tested_exits, _flexibility, _sizes),
             *(_distillation, _input_sizes, _mixing, _training, _schedule, _multigrid),
         )
         for problem in rule(cfg)
@@ -234,14 +237,18 @@ def _tested_exits(cfg: CfgNode) -> Iterator[str]:
 def _flexibility(cfg: CfgNode) -> Iterator[str]:
     if not cfg.FFN.ENABLE:
         return
-    counts, tags = list(cfg.FFN.NUM_FRAMES), list(cfg.FFN.TAGS)
-    if len(counts) < 2:
+    counts, sizes = list(cfg.FFN.NUM_FRAMES), list(cfg.FFN.SIZES)
+    tags, rates = list(cfg.FFN.TAGS), len(counts) * max(len(sizes), 1)
+    if rates < 2:
         yield f"FFN.NUM_FRAMES = {counts} must hold two counts or more; else set FFN.ENABLE False"
-    for before, after in zip(counts, counts[1:], strict=False):
-        if after <= before:
-            yield f"FFN.NUM_FRAMES = {counts} must rise; got {after} after {before}"
-    if tags and len(tags) != len(counts):
-        yield f"FFN.TAGS = {tags} must hold one label per count of FFN.NUM_FRAMES = {counts}, or []"
+    for name, values in (("NUM_FRAMES", counts), ("SIZES", sizes)):
+        for before, after in pairwise(values):
+            if after <= before:
+                yield f"FFN.{name} = {values} must rise; got {after} after {before}"
+    if tags and len(tags) != rates:
+        of = f"FFN.NUM_FRAMES = {counts}"
+        each = f"pair of {of} and FFN.SIZES = {sizes}" if sizes else f"count of {of}"
+        yield f"FFN.TAGS = {tags} must hold one label per {each}, or []"
     if len(set(tags)) < len(tags):
         yield f"FFN.TAGS = {tags} must differ from each other: they name checkpoint entries"
     if cfg.FFN.DISTILL == "mutual" and cfg.FFN.BACKWARD != "joint":
@@ -249,6 +256,38 @@ def _flexibility(cfg: CfgNode) -> Iterator[str]:
             f"FFN.BACKWARD = {cfg.FFN.BACKWARD!r}, but FFN.DISTILL 'mutual' needs every rate's "
             "graph at once: set FFN.BACKWARD joint"
         )
+
+
+def _sizes(cfg: CfgNode) -> Iterator[str]:
+    """Clips are made smaller, never larger; and what knows frame counts alone is not for pairs."""
+    trained = list(cfg.FFN.SIZES) if cfg.FFN.ENABLE else []
+    crop = cfg.DATA.TRAIN_CROP_SIZE
+    if trained and max(trained) != crop:
+        yield f"FFN.SIZES = {trained} must end with DATA.TRAIN_CROP_SIZE = {crop}"
+    tested = list(cfg.TEST.SIZES) or trained
+    crop = cfg.DATA.TEST_CROP_SIZE
+    validated = trained if cfg.TRAIN.ENABLE else []
+    if max([*tested, *validated], default=0) > crop:
+        yield (
+            f"DATA.TEST_CROP_SIZE = {crop} must not be below the sizes to test and to validate, "
+            f"{sorted({*tested, *validated})}: set it, TEST.SIZES or FFN.SIZES"
+        )
+    if tested and cfg.TEST.EXIT != "none":
+        yield f"TEST.EXIT {cfg.TEST.EXIT} takes one size: set TEST.SIZES and FFN.SIZES to []"
+    if not trained:
+        return
+    if cfg.OBJECTIVE.NAME not in ("auto", "ffn"):
+        yield (
+            f"OBJECTIVE.NAME = {cfg.OBJECTIVE.NAME!r} trains one size; FFN.SIZES = {trained} takes "
+            "the objective ffn"
+        )
+    if cfg.FFN.ANY_FRAME != "nearest":
+        yield (
+            f"FFN.ANY_FRAME = {cfg.FFN.ANY_FRAME!r} makes layers for frame counts alone: set it to "
+            f"nearest, or FFN.SIZES = {trained} to []"
+        )
+    if cfg.MULTIGRID.SHORT_CYCLE or cfg.MULTIGRID.LONG_CYCLE:
+        yield f"MULTIGRID changes the size of clips: set FFN.SIZES = {trained} to []"
 
 
 def _distillation(cfg: CfgNode) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 # What the lists hold whose default is empty.
 EMPTY_LISTS_OF: dict[str, Any] = {
     "FFN.TAGS": "",
+    "FFN.SIZES": 0,
     "SOLVER.NO_WEIGHT_DECAY": "",
     "MVIT.DIM_MUL": [0, 0.0],
     "MVIT.HEAD_MUL": [0, 0.0],
@@ -17,6 +18,7 @@ EMPTY_LISTS_OF: dict[str, Any] = {
     "DATA.TRAIN_JITTER_SCALES_RELATIVE": 0.0,
     "DATA.TRAIN_JITTER_ASPECT_RELATIVE": 0.0,
     "TEST.NUM_FRAMES": 0,
+    "TEST.SIZES": 0,
     "TEST.EXIT_THRESHOLDS": 0.0,
     "SOLVER.STEPS": 0,
     "SOLVER.LRS": 0.0,

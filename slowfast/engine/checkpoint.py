@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 _NAME = re.compile(r"checkpoint_epoch_(\d{5,})(?:_step_(\d{6,}))?\.pyth")
 _LEFTOVER = re.compile(rf"(checkpoint_epoch_.*\.pyth|best\.(pyth|safetensors)){re.escape(SUFFIX)}")
 _ASIDE = ".aside"
+_BEST, _PERIODIC = "best", "periodic"
 
 State = dict[str, Any]
 
@@ -48,15 +49,18 @@ class Checkpoints:
         checkpoint_epoch_00002_step_000040.pyth    40 steps later
         best.pyth, best.safetensors
 
-    In the `background`, saving returns as soon as there is a copy of the state; an error then comes
-    up at the next call.  Use as a context manager, or call `close`.
+    In the `background`, saving returns as soon as there is a copy of the state in main memory; a
+    thread does all else, and an error comes up at the next call.  There are three copies at most:
+    one that is written, and a checkpoint and a best that wait.  Use as a context manager, or call
+    `close`.
     """
 
     def __init__(self, folder: Path, keep: int = 3, background: bool = False) -> None:
         if keep < 1:
             raise ValueError(f"TRAIN.KEEP_CHECKPOINTS={keep} must be 1 or more")
         self.folder, self.keep = folder, keep
-        self._writer = BackgroundWriter() if background else None
+        # The best goes first: no checkpoint that knows of a best is on the disk without it.
+        self._writer = BackgroundWriter((_BEST, _PERIODIC)) if background else None
         self._damaged: list[Path] = []
         self._ready = False
 
@@ -73,14 +77,20 @@ class Checkpoints:
         """
         name = f"checkpoint_epoch_{epoch:05d}" + (f"_step_{step:06d}" if step else "")
         path = self.folder / f"{name}.pyth"
-        self._write(path, state, partial(self._tidy, path), replaceable=True)
+        self._write(_PERIODIC, path, state, lambda _: self._tidy(path))
         return path
 
-    def save_best(self, state: State, network: bytes | None = None) -> Path:
-        """Write best.pyth and, where `weights.pack` made one, the network as best.safetensors."""
+    def save_best(self, state: State, pack: Callable[[State], bytes] | None = None) -> Path:
+        """Write best.pyth and, as best.safetensors, the bytes that `pack` makes of the state.
+
+        In the background, one that still waits for its turn gives way: it is the best no more.
+        """
         path = self.folder / "best.pyth"
-        also = partial(write_packed, network, path.with_suffix(".safetensors"))
-        self._write(path, state, also if network else None, replaceable=False)
+
+        def write_network(state: State) -> None:
+            write_packed(pack(state), path.with_suffix(".safetensors"))
+
+        self._write(_BEST, path, state, write_network if pack else None)
         return path
 
     def newest(self) -> tuple[Path, State] | None:
@@ -120,21 +130,27 @@ class Checkpoints:
             logger.exception("a checkpoint could not be written")
 
     def _write(
-        self, path: Path, state: State, then: Callable[[], None] | None, replaceable: bool
+        self, kind: str, path: Path, state: State, then: Callable[[State], None] | None
     ) -> None:
-        self._prepare()
         if self._writer is None:
             self._write_now(path, state, then)
             return
-        self._writer.make_room(replaceable)
+        left_out = self._writer.make_room(kind)
+        if left_out and kind == _PERIODIC:
+            logger.warning(
+                "%s is left out, since a newer one came before its turn: the disk is too slow for "
+                "TRAIN.CHECKPOINT_STEPS and TRAIN.CHECKPOINT_PERIOD",
+                left_out,
+            )
         job = partial(self._write_now, path, on_cpu(state), then)
-        self._writer.submit(path.name, job, replaceable)
+        self._writer.submit(kind, path.name, job)
 
-    def _write_now(self, path: Path, state: State, then: Callable[[], None] | None) -> None:
+    def _write_now(self, path: Path, state: State, then: Callable[[State], None] | None) -> None:
+        self._prepare()
         try:
             write_torch(state, path)
             if then is not None:
-                then()
+                then(state)
         except DiskFull as error:
             raise DiskFull(
                 f"{error}, keep fewer than TRAIN.KEEP_CHECKPOINTS={self.keep} or choose another "

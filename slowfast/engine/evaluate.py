@@ -13,21 +13,21 @@ from slowfast.datasets import Batch, Failure
 from slowfast.engine.meters import METERS, Meter
 from slowfast.engine.world import World
 from slowfast.models import to_scores
-from slowfast.models.flexible import Specialized
+from slowfast.models.flexible import Rate, Specialized, sized
 
 
 class Scored(NamedTuple):
-    """A batch with its scores (B, K) by frame count, views already made one."""
+    """A batch with its scores (B, K) by frame count or `Rate`, views already made one."""
 
     batch: Batch
-    scores: dict[int, Tensor]
+    scores: dict[int | Rate, Tensor]
 
 
 @dataclass
 class Evaluation:
-    """What came out at each frame count, and the videos that could not be read."""
+    """What came out at each frame count or `Rate`, and the videos that could not be read."""
 
-    by_frames: dict[int, Meter] = field(default_factory=dict)
+    by_frames: dict[int | Rate, Meter] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     videos: int = 0
 
@@ -63,13 +63,17 @@ def score_batches(
     device: torch.device,
     act: str,
     ensemble: str,
+    sizes: Sequence[int] = (),
 ) -> Iterator[Scored]:
-    """The batches with their scores.  Switches nothing: the caller gives a model in eval mode."""
+    """The batches with their scores at each of `sizes`, where there are any.
+
+    Switches nothing: the caller gives a model in eval mode.
+    """
     for batch in batches:
         batch = batch.to(device)
         scores = {
-            clip.shape[2]: join_views(to_scores(model(clip), act), batch.num_views, ensemble)
-            for clip in (batch.clips if len(batch) else ())
+            rate: join_views(to_scores(model(clip), act), batch.num_views, ensemble)
+            for rate, clip in sized(batch.clips if len(batch) else (), sizes).items()
         }
         yield Scored(batch, scores)
 
@@ -83,11 +87,12 @@ def evaluate(
     metric: str = "top1",
     on_batch: Callable[[Scored], None] | None = None,
     world: World = World(),
+    sizes: Sequence[int] = (),
 ) -> Evaluation:
-    """The `metric` of METERS at every frame count the loader yields.  The model is left as it is.
+    """The `metric` of METERS at every frame count the loader yields, at each of `sizes` if any.
 
-    What runs is the specialised network of each rate: the same scores in less time, for a copy of
-    the weights per rate.
+    The model is left as it is.  What runs is the specialised network of each rate: the same scores
+    in less time, for a copy of the weights per rate.
     `loader` has this process's share of the videos; what comes out is that of all processes of
     `world`, in each of them.  `on_batch` is called with each scored batch of this one.  Videos that
     cannot be read are listed, never replaced, and count in no accuracy.
@@ -97,7 +102,7 @@ def evaluate(
     silent = None if world.is_main else True
     bar = tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=silent)
     scored_batches = score_batches(
-        scorer, bar, device, cfg.MODEL.HEAD_ACT, cfg.DATA.ENSEMBLE_METHOD
+        scorer, bar, device, cfg.MODEL.HEAD_ACT, cfg.DATA.ENSEMBLE_METHOD, sizes
     )
     for scored in scored_batches:
         result.failures += scored.batch.failures

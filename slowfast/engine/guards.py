@@ -183,21 +183,24 @@ class Guard:
         if not guilty:
             names = self.nonfinite_gradients()
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-            where = f"the gradient of {', '.join(names[:LISTED])}{more} is not finite"
+            listed = ", ".join(names[:LISTED]) or "the objective's own layers"
+            where = f"the gradient of {listed}{more} is not finite"
             at = _at(self._rates(names))
             return f"{where}{at} on the videos {_videos(one['videos'] for one in everyone)}"
         bad = {name: value for one in guilty for name, value in one["parts"].items()}
         named = f" ({', '.join(f'{name} {value}' for name, value in bad.items())})" if bad else ""
-        at = _at({int(found[0]) for name in bad if (found := re.findall(r"\d+$", name))})
+        at = _at({found[0] for name in bad if (found := re.findall(r"\d+(?:x\d+)?$", name))})
         videos = _videos(one["videos"] for one in guilty)
         return f"the loss is {guilty[0]['loss']}{named}{at} on the videos {videos}"
 
-    def _rates(self, names: list[str]) -> set[int]:
-        """The frame counts whose private layers are among the parameters `names`."""
+    def _rates(self, names: list[str]) -> set[str]:
+        """The rates, as text, whose private layers are among the parameters `names`."""
         if not isinstance(self.model, FrameFlexible):
             return set()
-        counts = zip(self.model.rates.tags, self.model.rates.num_frames, strict=True)
-        return {t for tag, t in counts if any(f".copies.{tag}." in name for name in names)}
+        rates = zip(self.model.rates.tags, self.model.rates.all, strict=True)
+        return {
+            str(rate) for tag, rate in rates if any(f".copies.{tag}." in name for name in names)
+        }
 
     def nonfinite_gradients(self) -> list[str]:
         """Names of the parameters whose gradient has an entry that is not finite."""
@@ -269,8 +272,10 @@ def _scalar(record: Mapping[str, Tensor], name: str, world: World) -> Tensor:
     return torch.as_tensor(value, dtype=torch.float64, device=world.device).detach()
 
 
-def _at(rates: Collection[int]) -> str:
-    return f" at {'/'.join(map(str, sorted(rates)))} frames" if rates else ""
+def _at(rates: Collection[str]) -> str:
+    ordered = sorted(rates, key=lambda rate: [int(part) for part in rate.split("x")])
+    unit = "(frames x pixels)" if "x" in "".join(rates) else "frames"
+    return f" at {'/'.join(ordered)} {unit}" if rates else ""
 
 
 def _videos(groups: Iterable[Sequence[str]]) -> str:

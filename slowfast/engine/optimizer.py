@@ -1,6 +1,7 @@
 """Optimisers, and what each parameter's weight decay and learning rate are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
@@ -9,8 +10,9 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from slowfast.engine.layer_decay import layer_scales
 from slowfast.engine.parallel import unwrap
+from slowfast.engine.prepare import classifier
 from slowfast.models import FrameFlexible
-from slowfast.models.flexible import private_names
+from slowfast.models.flexible import NORMS, private_names
 
 
 def parameter_groups(
@@ -20,7 +22,7 @@ def parameter_groups(
     exempt_1d: bool,
     exempt_positions: bool = False,
     exempt_names: Sequence[str] = (),
-    layer_decay: float = 1.0,
+    lr_scales: Mapping[str, float] = MappingProxyType({}),
 ) -> list[dict]:
     """Split the trainable parameters by weight decay and `lr_scale`; empty groups are dropped.
 
@@ -29,11 +31,10 @@ def parameter_groups(
     one-dimensional ones (biases, LayerNorm) not at all, with `exempt_positions` neither those that
     a module lists in `positions`; the rest, with the gains of FFN, by `weight_decay`.
 
-    `lr_scale` is a group's factor on the learning rate, with `layer_decay` that of `layer_scales`.
+    `lr_scale` is a group's factor on the learning rate, by name in `lr_scales`, else 1.
     `model` has no wrapper.  Raises ValueError for a name that no parameter has.
     """
     listed = _listed(model, exempt_names)
-    scales = layer_scales(model, layer_decay) if layer_decay != 1 else {}
     batch_norm = {
         id(p) for m in model.modules() if isinstance(m, _NormBase) for p in m.parameters()
     }
@@ -55,12 +56,47 @@ def parameter_groups(
             kind = "batch_norm"
         elif id(parameter) in exempt or (exempt_1d and parameter.ndim <= 1):
             kind = "exempt"
-        groups.setdefault((list(decay).index(kind), scales.get(name, 1.0)), []).append(parameter)
+        groups.setdefault((list(decay).index(kind), lr_scales.get(name, 1.0)), []).append(parameter)
     decays = list(decay.values())
     return [
         {"params": params, "weight_decay": decays[kind], "lr_scale": scale}
         for (kind, scale), params in sorted(groups.items(), key=lambda group: group[0])
     ]
+
+
+def learning_rate_scales(
+    model: nn.Module,
+    layer_decay: float = 1.0,
+    bias: float = 1.0,
+    head: float = 1.0,
+    num_classes: int = 0,
+) -> dict[str, float]:
+    """The factor on the learning rate of each parameter of `model`, which has no wrapper.
+
+    It is a product: that of `layer_scales` for its layer, `bias` for a bias that is not a norm's,
+    and `head` for both parameters of the classifier of `num_classes`.  Raises ValueError as
+    `layer_scales` and `classifier` do.
+    """
+    scales = {name: 1.0 for name, _ in model.named_parameters()}
+    if layer_decay != 1:
+        scales |= layer_scales(model, layer_decay)
+    factors = [(bias, _biases(model))] if bias != 1 else []
+    if head != 1:
+        last = classifier(model, num_classes, f"SOLVER.CLASSIFIER_LR_SCALE={head}")
+        factors.append((head, last.parameters()))
+    for factor, parameters in factors:
+        chosen = set(map(id, parameters))
+        for name, parameter in model.named_parameters():
+            scales[name] *= factor if id(parameter) in chosen else 1.0
+    return scales
+
+
+def _biases(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Those of all layers but norms."""
+    for module in model.modules():
+        if not isinstance(module, NORMS):
+            own = dict(module.named_parameters(recurse=False))
+            yield from (own[name] for name in own if name == "bias")
 
 
 def _listed(model: nn.Module, parts: Sequence[str]) -> set[str]:
@@ -90,7 +126,13 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> Optimizer:
         exempt_1d=solver.ZERO_WD_1D_PARAM,
         exempt_positions=cfg.MVIT.ZERO_DECAY_POS_CLS,
         exempt_names=solver.NO_WEIGHT_DECAY,
-        layer_decay=solver.LAYER_DECAY,
+        lr_scales=learning_rate_scales(
+            unwrap(model),
+            solver.LAYER_DECAY,
+            bias=solver.BIAS_LR_SCALE,
+            head=solver.CLASSIFIER_LR_SCALE,
+            num_classes=cfg.MODEL.NUM_CLASSES,
+        ),
     )
     if solver.OPTIMIZING_METHOD == "sgd":
         nesterov = solver.NESTEROV and solver.MOMENTUM > 0
@@ -109,11 +151,16 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
         group["lr"] = learning_rate * group.get("lr_scale", 1.0)
 
 
-def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """The norm of the whole gradient; not finite where an entry is not."""
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+def gradient_norm(*groups: Iterable[nn.Parameter]) -> Tensor:
+    """The norm of the whole gradient; not finite where an entry is not.
+
+    A group's parameters are all split among the processes, or none of them is.
+    """
+    gradients = ([p.grad for p in parameters if p.grad is not None] for parameters in groups)
+    norms = [nn.utils.get_total_norm(tensors) for tensors in gradients if tensors]
     # That of a gradient whose parts are in several processes asks all of them.
-    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    norms = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm for norm in norms]
+    return norms[0] if len(norms) == 1 else nn.utils.get_total_norm(norms)
 
 
 def clip_gradients(

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from slowfast.engine.evaluate import Evaluation, Scored
 from slowfast.engine.world import World
+from slowfast.models.flexible import Rate
 from slowfast.report.heatmaps import save_confusion
 
 HARDEST = 100  # mistakes listed per frame count
 
 
 class Prediction(NamedTuple):
-    """A video at one frame count: its best class with the score, and the score of the true one.
+    """A video at a frame count or `Rate`: its best class, its score, and that of the true one.
 
     `label` joins several true classes by semicolons; the score is the highest of theirs.  `top5`
     lists the classes of the highest scores.
@@ -29,7 +30,7 @@ class Prediction(NamedTuple):
 
     path: str
     label: str
-    frames: int
+    frames: int | Rate
     prediction: int
     score: float
     label_score: float
@@ -45,7 +46,7 @@ class Prediction(NamedTuple):
 
 
 def predictions(
-    paths: Sequence[str], labels: Tensor, num_frames: int, scores: Tensor
+    paths: Sequence[str], labels: Tensor, rate: int | Rate, scores: Tensor
 ) -> list[Prediction]:
     """A prediction per video from `scores` (B, K) and `labels`, (B,) or (B, K)."""
     scores, labels = scores.cpu(), labels.cpu()
@@ -58,7 +59,7 @@ def predictions(
         Prediction(
             path=path,
             label=";".join(map(str, label.nonzero()[:, 0].tolist())),
-            frames=num_frames,
+            frames=rate,
             prediction=classes[0],
             score=top[0],
             label_score=score,
@@ -80,16 +81,16 @@ class ResultFiles:
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self.folder, self.classes = folder, classes
-        self._found: list[tuple[int, int, Prediction]] = []  # frame count and place in the list
+        self._found: list[tuple[int | Rate, int, Prediction]] = []  # rate and place in the list
         self._rows: list[Prediction] = []
 
     def add(self, scored: Scored) -> None:
         """Take in the predictions of a batch."""
         batch = scored.batch
-        for num_frames, scores in scored.scores.items():
-            rows = predictions(batch.paths, batch.labels, num_frames, scores)
+        for rate, scores in scored.scores.items():
+            rows = predictions(batch.paths, batch.labels, rate, scores)
             places = zip(batch.index.tolist(), rows, strict=True)
-            self._found += [(num_frames, place, row) for place, row in places]
+            self._found += [(rate, place, row) for place, row in places]
 
     def finish(self, result: Evaluation, world: World = World()) -> None:
         """Write the files in the main process, from all predictions and what `result` counted."""
@@ -140,4 +141,7 @@ class ResultFiles:
 def _write_parquet(path: Path, rows: Iterable[Prediction]) -> None:
     from pyarrow import Table, parquet
 
-    parquet.write_table(Table.from_pylist([row._asdict() for row in rows]), path)
+    tuples = [row._asdict() for row in rows]
+    for row in tuples:
+        row["frames"] = getattr(row["frames"], "plain", row["frames"])  # of a `Rate` its text
+    parquet.write_table(Table.from_pylist(tuples), path)

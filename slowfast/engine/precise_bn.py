@@ -1,7 +1,7 @@
 """BatchNorm statistics of every rate, estimated anew for the weights as they are."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import torch
@@ -12,6 +12,7 @@ from slowfast.engine.device import autocast_forward
 from slowfast.engine.step import split
 from slowfast.engine.world import World
 from slowfast.layers.statistics import exact_statistics, tracking_norms
+from slowfast.models.flexible import sized
 
 logger = logging.getLogger(__name__)
 
@@ -23,13 +24,15 @@ def precise_statistics(
     world: World | None = None,
     amp_dtype: torch.dtype | None = None,
     micro_batches: int = 1,
+    sizes: Sequence[int] = (),
 ) -> bool:
     """Gives every BatchNorm of `model` the statistics of the first `num_batches` of `batches`.
 
-    Those of a rate's private norms are of its own clips.  Exact mean and variance over the batches
-    of all processes; on the way each batch is normalised by its own statistics, as in training,
-    while dropout is off.  "Rethinking Batch", arXiv:2105.07576, section 3.  Training goes on as if
-    nothing had been estimated, since it looks at no running statistics.
+    Those of a rate's private norms are of its own clips, at its own one of `sizes`.  Exact mean and
+    variance over the batches of all processes; on the way each batch is normalised by its own
+    statistics, as in training, while dropout is off.  "Rethinking Batch", arXiv:2105.07576,
+    section 3.  Training goes on as if nothing had been estimated, since it looks at no running
+    statistics.
 
     `model` is the network without a wrapper; `amp_dtype` and `micro_batches` are those of the
     training.  A batch of which one process could read no video is left out by all.  Returns False
@@ -48,7 +51,7 @@ def precise_statistics(
                 continue
             # As many parts in every process: norms may exchange data in each.
             for part in split(batch, min(micro_batches, least)):
-                for clip in part.to(world.device).clips:
+                for clip in sized(part.to(world.device).clips, sizes).values():
                     forward(clip)
             used += 1
         if not used:

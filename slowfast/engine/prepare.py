@@ -54,10 +54,12 @@ def _log_norms(cfg: CfgNode, world: World) -> None:
         logger.info("BatchNorm sees the batch of %d of %d processes", number, world.size)
 
 
-def classifier(model: nn.Module, num_classes: int) -> nn.Module:
+def classifier(
+    model: nn.Module, num_classes: int, asked_by: str = "MODEL.DETACH_FINAL_FC"
+) -> nn.Module:
     """The last linear layer of `model`, or else its last convolution: it has an output per class.
 
-    Raises ValueError if neither has.
+    Raises ValueError, in which `asked_by` is the key that needs it, if neither has.
     """
     last = []
     for kind in (nn.Linear, _ConvNd):
@@ -68,6 +70,6 @@ def classifier(model: nn.Module, num_classes: int) -> nn.Module:
             return layer
     outputs = ", ".join(f"{path} with {len(layer.weight)} outputs" for path, layer in last)
     raise ValueError(
-        f"MODEL.DETACH_FINAL_FC finds no classifier of MODEL.NUM_CLASSES={num_classes} in "
+        f"{asked_by} finds no classifier of MODEL.NUM_CLASSES={num_classes} in "
         f"{type(model).__name__}: its last layers are {outputs or 'without weights'}"
     )

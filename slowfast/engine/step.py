@@ -81,10 +81,11 @@ class Stepper:
             return {}
         record = self._backward(batch, counts)
         self.scaler.unscale_(self.optimizer)
-        norm = record["grad_norm"] = gradient_norm(self.parameters)
+        norm = record["grad_norm"] = gradient_norm(self.parameters, self.beside)
         taken = self.check is None or self.check(record, batch) is not False
         if taken:
-            clip_gradients(self.parameters, self.clip_value, self.clip_norm, norm)
+            for parameters in (self.parameters, self.beside):
+                clip_gradients(parameters, self.clip_value, self.clip_norm, norm)
             self.scaler.step(self.optimizer)
             self.statistics.average()
             overflow = self.scaler.is_enabled() and not norm.isfinite()

@@ -18,11 +18,12 @@ import torch
 from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
-from slowfast.config import frame_counts
+from slowfast.config import frame_counts, trained_sizes
 from slowfast.datasets import DATASETS, build_loader
 from slowfast.datasets.lists import class_names
 from slowfast.engine.test import load_test_weights
 from slowfast.models import build_model
+from slowfast.models.flexible import all_rates
 from slowfast.report import Cost, CurvePoint, Dataset, Report, Run, costs
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,10 @@ class Member:
 
     @property
     def work(self) -> int:
-        """Frames its training looks at per video, for balance and progress."""
-        return sum(frame_counts(self.cfg)) * self.cfg.SOLVER.MAX_EPOCH
+        """Pixels its training looks at per video, for balance and progress."""
+        sizes = trained_sizes(self.cfg) or (self.cfg.DATA.TRAIN_CROP_SIZE,)
+        pixels = sum(rate.pixels for rate in all_rates(frame_counts(self.cfg), sizes))
+        return pixels * self.cfg.SOLVER.MAX_EPOCH
 
 
 def members(cfg: CfgNode, seed: int, folder: Path) -> list[Member]:
@@ -81,7 +84,7 @@ def run_members(pending: Sequence[Member], processes: int) -> None:
     longest = max((member.work for member in pending), default=0)
     pending = [member for member in pending if not (member.folder / "results/test.json").exists()]
     bar = tqdm(
-        total=sum(m.work for m in pending), desc=f"training {len(pending)} networks", unit="frame"
+        total=sum(m.work for m in pending), desc=f"training {len(pending)} networks", unit="pixel"
     )
     bar.bar_format = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}] {postfix}"
     with bar, ThreadPoolExecutor(processes) as pool:
@@ -115,7 +118,8 @@ def _run_in_process(member: Member, niceness: int) -> None:
         raise RuntimeError(f"{member.folder} failed:\n{done.stdout[-2000:]}")
 
 
-def _records(member: Member, kind: str) -> Iterator[dict]:
+def records(member: Member, kind: str) -> Iterator[dict]:
+    """The lines of that kind in the member's metrics.jsonl, oldest first."""
     path = member.folder / "metrics.jsonl"
     for line in path.read_text().splitlines() if path.exists() else ():
         if (record := json.loads(line))["_type"] == kind:
@@ -123,7 +127,7 @@ def _records(member: Member, kind: str) -> Iterator[dict]:
 
 
 def _epochs_done(member: Member) -> int:
-    return max((record["epoch"] for record in _records(member, "train_epoch")), default=0)
+    return max((record["epoch"] for record in records(member, "train_epoch")), default=0)
 
 
 def build_report(by_seed: dict[int, list[Member]], title: str, commands: Sequence[str]) -> Report:
@@ -142,7 +146,7 @@ def build_report(by_seed: dict[int, list[Member]], title: str, commands: Sequenc
     )
     return Report(
         title=title,
-        dataset=_dataset(ffn.cfg),
+        dataset=dataset_of(ffn.cfg),
         rates=frame_counts(ffn.cfg),
         tested=tuple(runs[0].accuracy),
         runs=runs,
@@ -161,12 +165,13 @@ def _costs(member: Member) -> dict[int, Cost]:
 
 def _curve(member: Member) -> Iterator[CurvePoint]:
     metric = DATASETS.get(member.cfg.TRAIN.DATASET).metric
-    for record in _records(member, "val_epoch"):
+    for record in records(member, "val_epoch"):
         for rate in frame_counts(member.cfg):
             yield CurvePoint(record["epoch"], rate, record[f"{metric}_{rate}"])
 
 
-def _dataset(cfg: CfgNode) -> Dataset:
+def dataset_of(cfg: CfgNode) -> Dataset:
+    """What the networks of `cfg` learn, in numbers."""
     train, test = build_loader(cfg, "train").dataset, build_loader(cfg, "test").dataset
     classes = tuple(class_names(cfg.DATA.PATH_TO_DATA_DIR))
     return Dataset(cfg.TRAIN.DATASET, classes, len(train), len(test))

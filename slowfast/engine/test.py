@@ -9,7 +9,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from slowfast.config import frame_counts
+from slowfast.config import frame_counts, tested_sizes, trained_sizes
 from slowfast.datasets import DATASETS, build_loader
 from slowfast.datasets.lists import class_names
 from slowfast.engine.any_frame import prepare_untrained_counts
@@ -22,6 +22,7 @@ from slowfast.engine.outputs import ResultFiles
 from slowfast.engine.preemption import Preemption
 from slowfast.engine.world import World
 from slowfast.models import FrameFlexible, build_model
+from slowfast.models.flexible import Rate, all_rates
 from slowfast.weights import load_weights
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,8 @@ def test(cfg: CfgNode, world: World | None = None) -> dict[str, Any]:
             files.add(scored)
             ask()
 
-        result = evaluate(model, loader, world.device, cfg, metric, after_batch, world)
+        sizes = tested_sizes(cfg)
+        result = evaluate(model, loader, world.device, cfg, metric, after_batch, world, sizes)
     files.finish(result, world)
     record = test_record(model, result, cfg, rule)
     if cfg.TEST.EXIT != "none" and len(result.failures) < result.videos:
@@ -90,11 +92,11 @@ def load_test_weights(model: nn.Module, cfg: CfgNode) -> str:
     return path
 
 
-def activated_rate(model: nn.Module, num_frames: int, trained: tuple[int, ...]) -> int:
-    """The frame count whose private layers run for a clip of `num_frames`."""
+def activated_rate(model: nn.Module, rate: int | Rate, trained: tuple[Rate, ...]) -> Rate:
+    """The trained rate whose private layers run for a clip of the frame count or `Rate`."""
     if isinstance(model, FrameFlexible):
-        rates = model.rates
-        return rates.num_frames[rates.tags.index(rates.nearest(num_frames))]
+        tested = rate if isinstance(rate, Rate) else Rate(rate)
+        return model.rates.rate(model.rates.nearest(*tested))
     return trained[-1]
 
 
@@ -105,14 +107,14 @@ def test_record(
 
     `rule` is that of FFN.ANY_FRAME which ran where the frame count was not trained.
     """
-    trained = frame_counts(cfg)
+    trained = all_rates(frame_counts(cfg), trained_sizes(cfg))
     return {
         "model": cfg.MODEL.MODEL_NAME,
         "flexible": cfg.FFN.ENABLE,
         "dataset": cfg.TEST.DATASET,
         "metric": DATASETS.get(cfg.TEST.DATASET).metric,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "trained": list(trained),
+        "trained": [rate.plain for rate in trained],
         "views": [cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS],
         "crop": cfg.DATA.TEST_CROP_SIZE,
         "seed": cfg.RNG_SEED,
@@ -124,21 +126,21 @@ def test_record(
             "failures": [failure._asdict() for failure in result.failures],
         },
         "by_frames": {
-            str(num_frames): {
-                "rate": activated_rate(model, num_frames, trained),
-                "rule": "trained" if num_frames in trained else rule,
+            str(rate): {
+                "rate": activated_rate(model, rate, trained).plain,
+                "rule": "trained" if str(rate) in map(str, trained) else rule,
                 **meter.record(),
             }
-            for num_frames, meter in result.by_frames.items()
+            for rate, meter in result.by_frames.items()
         },
     }
 
 
 def _log_result(record: dict[str, Any], result: Evaluation) -> None:
-    for num_frames, meter in result.by_frames.items():
-        row = record["by_frames"][str(num_frames)]
+    for rate, meter in result.by_frames.items():
+        row = record["by_frames"][str(rate)]
         values = ", ".join(f"{name} {value:.2f}" for name, value in meter.summary.items())
-        logger.info("%d frames (rate %d, %s): %s", num_frames, row["rate"], row["rule"], values)
+        logger.info("%s frames (rate %s, %s): %s", rate, row["rate"], row["rule"], values)
     logger.info("%s", result.coverage)
     for failure in result.failures:
         logger.warning("not tested: %s", failure.error)

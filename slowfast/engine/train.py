@@ -14,7 +14,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from slowfast.config import frame_counts
+from slowfast.config import frame_counts, trained_sizes
 from slowfast.datasets import DATASETS, Batch, Loader, build_loader
 from slowfast.engine.device import pick_device
 from slowfast.engine.evaluate import evaluate
@@ -25,6 +25,7 @@ from slowfast.engine.optimizer import set_learning_rate
 from slowfast.engine.preemption import Preemption
 from slowfast.engine.training import Training
 from slowfast.engine.world import World
+from slowfast.models.flexible import all_rates
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,14 @@ def validate(training: Training, loader: Loader, metrics: Metrics, preemption: P
     ask = preemption.between_batches(loader, world, lambda: _save_and_leave(training, preemption))
     metric = DATASETS.get(training.cfg.TRAIN.DATASET).metric
     results = evaluate(
-        training.tested_model, loader, world.device, training.cfg, metric, lambda _: ask(), world
+        training.tested_model,
+        loader,
+        world.device,
+        training.cfg,
+        metric,
+        lambda _: ask(),
+        world,
+        trained_sizes(training.cfg),
     )
     main = {f"{metric}_{t}": meter.main for t, meter in results.by_frames.items()}
     logger.info("  validation: %s, mean %.2f; %s", _text(main), results.mean, results.coverage)
@@ -240,7 +248,7 @@ def _log_start(cfg: CfgNode, loader: Loader, val_loader: Loader) -> None:
     logger.info(
         "training %s at %s frames on %d videos, validating on %d",
         cfg.MODEL.MODEL_NAME,
-        "/".join(map(str, frame_counts(cfg))),
+        "/".join(map(str, all_rates(frame_counts(cfg), trained_sizes(cfg)))),
         len(loader.dataset),
         len(val_loader.dataset),
     )

@@ -13,6 +13,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from slowfast.config import trained_sizes
 from slowfast.datasets import Batch, Failure, Loader
 from slowfast.datasets.lists import class_names
 from slowfast.datasets.mixing import Mixing, build_mixing
@@ -42,7 +43,7 @@ from slowfast.engine.step import Stepper
 from slowfast.engine.world import World
 from slowfast.models import build_model
 from slowfast.objectives import build_objective, parameters_of
-from slowfast.weights import pack
+from slowfast.weights import describe, pack
 
 logger = logging.getLogger(__name__)
 
@@ -206,13 +207,17 @@ class Training:
 
     def save_best(self) -> None:
         """Keep the network as it is now: to train on, and to use with `slowfast.load`."""
-        state, model = self.state_dict(), self.tested_model
-        if not self.world.is_main:
-            return
+        state = self.state_dict()
+        if self.world.is_main:
+            self.checkpoints.save_best(state, self._pack_tested)
+
+    def _pack_tested(self, state: dict[str, Any]) -> bytes:
+        """The network in `state`, a state of this training, as a file; it may run in a thread."""
+        tested = state if state["ema_state"] is None else state["ema_state"]
         labels = class_names(self.cfg.DATA.PATH_TO_DATA_DIR)
         if len(labels) != self.cfg.MODEL.NUM_CLASSES:
             labels = []  # the folder has none, or those of other classes
-        self.checkpoints.save_best(state, pack(model, self.cfg, labels))
+        return pack(tested["model_state"], describe(unwrap(self.step.model), self.cfg, labels))
 
     def resume(self) -> None:
         """Continue from the newest readable checkpoint of the run, if there is one."""
@@ -269,6 +274,7 @@ class Training:
                 self.world,
                 self.step.amp_dtype,
                 self.step.micro_batches,
+                trained_sizes(self.cfg),
             )
 
     def end_epoch(self) -> None:

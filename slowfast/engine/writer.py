@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -15,48 +16,44 @@ logger = logging.getLogger(__name__)
 
 class _Job(NamedTuple):
     name: str
-    future: Future
-    replaceable: bool
+    run: Callable[[], None]
 
 
 class BackgroundWriter:
-    """Runs one job after the other in a thread of its own; while one runs, one more may wait.
+    """Runs one job after the other in a thread of its own, and never lets its caller wait.
 
-    The error of a job comes up at the next call.  All calls come from one thread.
+    While one runs, one of each of `kinds` may wait, that of the first kind goes first; a newer one
+    takes its place.  The error of a job comes up at the next call.  All calls come from one thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: tuple[str, ...]) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
-        self._jobs: list[_Job] = []  # running, then waiting
+        self._lock = threading.Lock()
+        self._kinds = kinds
+        self._waiting: dict[str, _Job] = {}
+        self._turns: list[Future] = []
 
-    def make_room(self, replaceable: bool) -> None:
-        """Let there be room for a job; call it before a copy is made for that job.
+    def make_room(self, kind: str) -> str | None:
+        """Drop the job of this kind that waits and return its name, or None if there is none.
 
-        A replaceable one takes the place of one that waits and is replaceable too, which is left
-        out; any other waits for the running one to end.
+        Call it before a copy is made for the next: so there are no more copies than kinds and one.
         """
         self._collect()
-        if len(self._jobs) < 2:
-            return
-        running, waiting = self._jobs
-        if replaceable and waiting.replaceable and waiting.future.cancel():
-            logger.warning(
-                "%s is left out, since %s is still being written: the disk is too slow for "
-                "TRAIN.CHECKPOINT_STEPS and TRAIN.CHECKPOINT_PERIOD",
-                *(waiting.name, running.name),
-            )
-        else:
-            running.future.exception()  # waits; `_collect` raises it
-        self._collect()
+        with self._lock:
+            dropped = self._waiting.pop(kind, None)
+        return dropped and dropped.name
 
-    def submit(self, name: str, job: Callable[[], None], replaceable: bool) -> None:
-        """Run `job`, which writes `name`, as soon as those before it are done."""
-        self._jobs.append(_Job(name, self._pool.submit(job), replaceable))
+    def submit(self, kind: str, name: str, run: Callable[[], None]) -> None:
+        """Have `run` write `name` when it is its turn."""
+        with self._lock:
+            self._waiting[kind] = _Job(name, run)
+        # Not the job itself, which the pool would keep alive though it is left out.
+        self._turns.append(self._pool.submit(self._take_turn))
 
     def wait(self) -> None:
         """Until every job is done.  Raises the first error among them."""
-        for job in self._jobs:
-            job.future.exception()
+        for turn in self._turns:
+            turn.exception()
         self._collect()
 
     def close(self) -> None:
@@ -66,12 +63,20 @@ class BackgroundWriter:
         finally:
             self._pool.shutdown()
 
+    def _take_turn(self) -> None:
+        """Run the job that is next; there is none where one was left out."""
+        with self._lock:
+            kind = next((kind for kind in self._kinds if kind in self._waiting), None)
+            if kind is None:
+                return
+            job = self._waiting.pop(kind)
+        job.run()
+
     def _collect(self) -> None:
-        """Forget the jobs that are done; raise the first error among them."""
-        done = [job.future for job in self._jobs if job.future.done()]
-        self._jobs = [job for job in self._jobs if job.future not in done]
-        errors = [future.exception() for future in done if not future.cancelled()]
-        for error in filter(None, errors):
+        """Forget the turns that are over; raise the first error among them."""
+        done = [turn for turn in self._turns if turn.done()]
+        self._turns = [turn for turn in self._turns if turn not in done]
+        for error in filter(None, (turn.exception() for turn in done)):
             raise error
 
 

@@ -39,7 +39,9 @@ def build_model(cfg: CfgNode) -> nn.Module:
     net = model.from_cfg(cfg)
     if not cfg.FFN.ENABLE:
         return net
-    return FrameFlexible(net, cfg.FFN.NUM_FRAMES, tags=cfg.FFN.TAGS or None, alter=cfg.FFN.ALTER)
+    part = cfg.FFN
+    tags = part.TAGS or None
+    return FrameFlexible(net, part.NUM_FRAMES, tags, part.ALTER, sizes=part.SIZES)
 
 
 def to_scores(output: Tensor | Exits, act: str = "softmax") -> Tensor:

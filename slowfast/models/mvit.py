@@ -333,7 +333,7 @@ class MViT(Backbone):
             table = self.pos_embed[:, self.num_class :]
             x = x + resize_positions(table, self.grid, grid)
             token = token + self.pos_embed[:, :1] if self.num_class else None
-        return x if token is None else torch.cat([token.expand(len(x), -1, -1), x], dim=1)
+        return x if token is None else torch.cat([token.expand(x.shape[0], -1, -1), x], dim=1)
 
 
 def plan_widths(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.config import load_cfg
-from slowfast.layers.resize import resize
+from slowfast.layers.resize import resize, shrink
 from slowfast.models import FrameFlexible, build_model
 from slowfast.models.backbone import Backbone
 from slowfast.objectives.losses import LABEL_LOSSES, feature_mse, location_kl, logit_kl
@@ -100,8 +100,7 @@ class Distillation(nn.Module):
 
     def student_clip(self, clip: Tensor) -> Tensor:
         """What the network sees of `(B, 3, T, H, W)`."""
-        side = self.size
-        return resize(clip, (clip.shape[2], side, side)) if side else clip
+        return shrink(clip, self.size)
 
     @torch.no_grad()
     def ask_teacher(self, clip: Tensor) -> Tensor:

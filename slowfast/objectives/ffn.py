@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from slowfast.models.flexible import Rate, sized
 from slowfast.objectives.losses import LABEL_LOSSES, distillation_kl
 from slowfast.objectives.term import OBJECTIVES, Term
 
 DISTILL = ("teacher", "mutual", "labels")
 BACKWARD = ("per_rate", "joint")
+
+Clips = dict[int | Rate, Tensor]  # by rate, highest first
 
 
 @OBJECTIVES.register("ffn")
@@ -25,6 +28,8 @@ class FrameFlexibleTraining:
     The first argument of each KL is detached, so the graph separates by rate.  `per_rate` yields
     one term per rate, highest first, and only one rate's activations are alive; `joint` yields the
     sum: the same gradient.  `mutual` (arXiv:1706.00384) needs all predictions first, hence `joint`.
+    With `sizes`, in pixels, a rate is a pair of frame count and size, the highest the pair of most
+    pixels; a batch has the clips of each count, from which those of each size are resized.
     `temperature` is that of each KL, see `distillation_kl`; `smoothing` that of the labels.  CE is
     `loss` of LABEL_LOSSES, one for classes that share their probability.
     """
@@ -37,6 +42,7 @@ class FrameFlexibleTraining:
         backward: str = "per_rate",
         smoothing: float = 0.0,
         loss: str = "cross_entropy",
+        sizes: Sequence[int] = (),
     ) -> None:
         _check_choice("FFN.DISTILL", distill, DISTILL)
         _check_choice("FFN.BACKWARD", backward, BACKWARD)
@@ -54,7 +60,7 @@ class FrameFlexibleTraining:
             )
         self.weight, self.temperature, self.smoothing = weight, temperature, smoothing
         self.loss, _ = LABEL_LOSSES[loss]
-        self.distill, self.backward = distill, backward
+        self.distill, self.backward, self.sizes = distill, backward, tuple(sizes)
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> FrameFlexibleTraining:
@@ -65,60 +71,59 @@ class FrameFlexibleTraining:
             backward=cfg.FFN.BACKWARD,
             smoothing=cfg.OBJECTIVE.LABEL_SMOOTHING,
             loss=cfg.MODEL.LOSS_FUNC,
+            sizes=cfg.FFN.SIZES,
         )
 
     def num_terms(self, batch: Any) -> int:
-        return 1 if self.backward == "joint" else len(batch.clips)
+        return 1 if self.backward == "joint" else len(batch.clips) * max(len(self.sizes), 1)
 
     def __call__(self, model: nn.Module, batch: Any) -> Iterator[Term]:
-        if len(batch.clips) < 2:
+        clips = sized(batch.clips, self.sizes)
+        if len(clips) < 2:
             raise ValueError(
-                f"the objective 'ffn' takes a clip per frame count, two or more; got "
-                f"{len(batch.clips)}. Set FFN.ENABLE, or OBJECTIVE.NAME to 'classify'"
+                f"the objective 'ffn' takes a clip per rate, two or more; got {len(clips)}. "
+                "Set FFN.ENABLE, or OBJECTIVE.NAME to 'classify'"
             )
-        if self.backward == "joint":
-            yield self._joint(model, batch)
-        else:
-            yield from self._per_rate(model, batch)
+        # Highest first in both, so that dropout draws are the same.
+        run = self._joint if self.backward == "joint" else self._per_rate
+        yield from run(model, dict(reversed(clips.items())), batch.labels)
 
-    def _per_rate(self, model: nn.Module, batch: Any) -> Iterator[Term]:
+    def _per_rate(self, model: nn.Module, clips: Clips, labels: Tensor) -> Iterator[Term]:
         known: list[Tensor] = []
-        for clip in reversed(batch.clips):
-            term = self._term(clip.shape[2], model(clip), batch.labels, len(known), known)
+        for rate, clip in clips.items():
+            term = self._term(rate, model(clip), labels, len(known), known)
             known.extend(term.logits.values())
             yield term
             del term  # or its graph would stay alive while the next rate runs
 
-    def _joint(self, model: nn.Module, batch: Any) -> Term:
-        clips = batch.clips[
-            ::-1
-        ]  # highest first as in per_rate, so that dropout draws are the same
-        logits = model(clips)  # one call, so that DistributedDataParallel sees one forward pass
+    def _joint(self, model: nn.Module, clips: Clips, labels: Tensor) -> Iterator[Term]:
+        # One call, so that DistributedDataParallel sees one forward pass.
+        logits = model(tuple(clips.values()))
         known = [z.detach() for z in logits]
         terms = [
-            self._term(clip.shape[2], z, batch.labels, rank, known)
-            for rank, (clip, z) in enumerate(zip(clips, logits, strict=True))
+            self._term(rate, z, labels, rank, known)
+            for rank, (rate, z) in enumerate(zip(clips, logits, strict=True))
         ]
-        return Term(
+        yield Term(
             loss=sum(term.loss for term in terms),
             parts={name: part for term in terms for name, part in term.parts.items()},
             logits={n: z for term in terms for n, z in term.logits.items()},
         )
 
     def _term(
-        self, num_frames: int, logits: Tensor, labels: Tensor, rank: int, known: list[Tensor]
+        self, rate: int | Rate, logits: Tensor, labels: Tensor, rank: int, known: list[Tensor]
     ) -> Term:
         """The loss of the rate `rank` places below the highest, which is first in `known`."""
         loss, parts = 0.0, {}
         if rank == 0 or self.distill != "teacher":
             loss = self.loss(logits, labels, self.smoothing)
-            parts[f"ce_{num_frames}"] = loss.detach()
+            parts[f"ce_{rate}"] = loss.detach()
         peers = self._peers(rank, known)
         if peers:
             kl = sum(distillation_kl(logits, peer, self.temperature) for peer in peers) / len(peers)
             loss = loss + self.weight * kl
-            parts[f"kl_{num_frames}"] = kl.detach()
-        return Term(loss, parts, {num_frames: logits.detach()})
+            parts[f"kl_{rate}"] = kl.detach()
+        return Term(loss, parts, {rate: logits.detach()})
 
     def _peers(self, rank: int, known: list[Tensor]) -> list[Tensor]:
         """The predictions which the rate should agree with."""

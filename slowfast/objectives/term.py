@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from slowfast.config.registry import Registry
+from slowfast.models.flexible import Rate
 
 OBJECTIVES = Registry("objective")
 
@@ -15,13 +16,13 @@ OBJECTIVES = Registry("objective")
 class Term(NamedTuple):
     """A loss to back-propagate, and what there is to see of it, detached.
 
-    `parts` are its unweighted components by name and frame count (`ce_16`, `kl_4`), `logits` the
-    network's outputs by frame count.
+    `parts` are its unweighted components by name and rate (`ce_16`, `kl_4`, `kl_4x112`), `logits`
+    the network's outputs by rate: a frame count or, where sizes are trained too, a `Rate`.
     """
 
     loss: Tensor
     parts: dict[str, Tensor]
-    logits: dict[int, Tensor]
+    logits: dict[int | Rate, Tensor]
 
 
 class Objective(Protocol):

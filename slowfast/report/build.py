@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from slowfast.report.claims import Claim, claims
+from slowfast.report.claims import claims
+from slowfast.report.document import Document, claim_line
 from slowfast.report.heatmaps import accuracy_matrix, confusion_matrices
-from slowfast.report.html import Picture, coverage_text, page, signed
+from slowfast.report.html import Picture, signed
 from slowfast.report.plots import (
     accuracy_over_frames,
     accuracy_over_gflops,
@@ -18,13 +19,13 @@ from slowfast.report.plots import (
     learning_curves,
     shown_classes,
 )
-from slowfast.report.results import Report
+from slowfast.report.results import Report, Run
 from slowfast.report.style import DPI, styled
 from slowfast.report.tables import (
-    Table,
     cost_table,
     main_table,
     matrix_table,
+    number,
     per_class_table,
     to_markdown,
 )
@@ -35,12 +36,48 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     pictures = _draw(report, folder / "figures")
-    tables = [f(report) for f in (main_table, matrix_table, cost_table, per_class_table)]
-    html, markdown, data = (folder / f"report.{kind}" for kind in ("html", "md", "json"))
-    html.write_text(page(report, summary(report), claims(report), pictures, tables), "utf-8")
-    markdown.write_text(_markdown(report, pictures, tables), "utf-8")
-    report.save(data)
-    return [html, markdown, data, *(picture.path for picture in pictures)]
+    texts = document(report, pictures).write(folder, "report")
+    report.save(data := folder / "report.json")
+    return [*texts, data, *(picture.path for picture in pictures)]
+
+
+def document(report: Report, pictures: Sequence[Picture]) -> Document:
+    """What the page and the Markdown say."""
+    kinds = (main_table, matrix_table, cost_table, per_class_table)
+    return Document(
+        title=report.title,
+        summary=summary(report),
+        claims=claims(report),
+        pictures=pictures,
+        tables=[kind(report) for kind in kinds],
+        facts=_facts(report),
+        commands=report.commands,
+        coverage={
+            f"{run.name}: {coverage_text(run)}": [
+                f"{failure['path']}: {failure['error']}" for failure in run.coverage.failures
+            ]
+            for run in report.ordered
+        },
+    )
+
+
+def _facts(report: Report) -> dict[str, str]:
+    data = report.dataset
+    return {
+        "Data": f"{data.name}: {len(data.classes)} classes, {data.train_videos:,} training and "
+        f"{data.val_videos:,} test videos" + (f" ({data.note})" if data.note else ""),
+        "Trained at": f"{', '.join(map(str, report.rates))} frames",
+        "Tested at": f"{', '.join(map(str, report.tested))} frames",
+        "Seeds": ", ".join(map(str, report.seeds)),
+        "Read": coverage_text(report.ffn),
+        "Chance": f"{number(report.chance)} %",
+    }
+
+
+def coverage_text(run: Run) -> str:
+    """How much of the test list stands behind the accuracy: "299/300 videos read (99.7 %)"."""
+    read, videos = run.coverage.read, run.coverage.videos
+    return f"{read:,}/{videos:,} videos read ({number(100 * read / max(videos, 1))} %)"
 
 
 def summary(report: Report) -> str:
@@ -71,7 +108,7 @@ def summary_lines(report: Report) -> list[str]:
         "",
         *to_markdown(matrix_table(report)).replace("**", "").splitlines(),
         "",
-        *(_claim_line(claim) for claim in claims(report)),
+        *(claim_line(claim) for claim in claims(report)),
     ]
 
 
@@ -146,22 +183,3 @@ def _draw(report: Report, folder: Path) -> list[Picture]:
             plan.draw(report).savefig(path, dpi=DPI)
             pictures.append(Picture(path, plan.caption, plan.wide))
     return pictures
-
-
-def _markdown(report: Report, pictures: list[Picture], tables: list[Table]) -> str:
-    parts = [
-        f"# {report.title}",
-        summary(report),
-        "\n".join(f"- {_claim_line(claim)}" for claim in claims(report)),
-        *(f"![{p.caption}](figures/{p.path.name})\n\n*{p.caption}*" for p in pictures),
-        *(to_markdown(table) for table in tables),
-        "## Coverage",
-        "\n".join(f"- {run.name}: {coverage_text(run)}" for run in report.ordered),
-        "## Reproduce",
-        "```bash\n" + "\n".join(report.commands) + "\n```",
-    ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
-
-
-def _claim_line(claim: Claim) -> str:
-    return f"{'✓' if claim.holds else '✗'} {claim.text}: {signed(claim.value)} points"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from slowfast.report.claims import Claim
-from slowfast.report.html import Picture, claim_item, figure_item, signed
+from slowfast.report.document import Document
+from slowfast.report.html import Picture, signed
 from slowfast.report.results import METRICS
 from slowfast.report.style import DPI, FFN, FRAME, GREY, HIGH, INK, new_figure, percent_axis, styled
-from slowfast.report.tables import Cell, Table, number, to_html, to_markdown
-from slowfast.report.template import PAGE
+from slowfast.report.tables import Cell, Table, number
 
 Record = Mapping[str, Any]  # an exits.json
 
@@ -210,7 +209,6 @@ def write_exit_report(
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / "exits.png"
     save_curve(picture, records)
-    claims = [claim for record in records for claim in exit_claims(record)]
     caption = (
         "Accuracy over mean cost. Bold orange: conditional inference with the thresholds that are "
         "best for a cost on validation videos; star: those of the test; thin: a threshold that all "
@@ -220,37 +218,17 @@ def write_exit_report(
     )
     kinds = (result_table, histogram_table, promise_table)
     tables = [kind(record) for record in records for kind in kinds]
-    tables.append(latency_table(records))
-    summary = " ".join(exit_summary(record) for record in records)
-    html, markdown = folder / "exits.html", folder / "exits.md"
-    html.write_text(
-        PAGE.substitute(
-            title=escape(title),
-            summary=escape(summary),
-            facts="\n".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()),
-            claims="\n".join(claim_item(claim) for claim in claims),
-            pictures=figure_item(Picture(picture, caption)),
-            tables="\n".join(to_html(table) for table in tables),
-            coverage="\n".join(f"<li>{escape(_coverage(record))}</li>" for record in records),
-            commands=escape("\n".join(commands)),
-        ),
-        "utf-8",
+    document = Document(
+        title=title,
+        summary=" ".join(exit_summary(record) for record in records),
+        claims=[claim for record in records for claim in exit_claims(record)],
+        pictures=[Picture(picture, caption)],
+        tables=[*tables, latency_table(records)],
+        facts=facts,
+        commands=commands,
+        coverage={_coverage(record): () for record in records},
     )
-    parts = [
-        f"# {title}",
-        summary,
-        "\n".join(f"- {_claim_line(claim)}" for claim in claims),
-        f"![{caption}]({picture.name})\n\n*{caption}*",
-        *(to_markdown(table).strip() for table in tables),
-        "\n".join(f"- {key}: {value}" for key, value in facts.items()),
-        "```bash\n" + "\n".join(commands) + "\n```",
-    ]
-    markdown.write_text("\n\n".join(parts) + "\n", "utf-8")
-    return [html, markdown, picture]
-
-
-def _claim_line(claim: Claim) -> str:
-    return f"{'✓' if claim.holds else '✗'} {claim.text}: {signed(claim.value)} points"
+    return [*document.write(folder, "exits"), picture]
 
 
 def _coverage(record: Record) -> str:

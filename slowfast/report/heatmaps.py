@@ -25,10 +25,10 @@ def accuracy_matrix(report: Report) -> Figure:
     runs, tested = report.ordered, report.tested
     figure, [[axes]] = new_figure(2.2 + 0.78 * len(tested), 1.6 + 0.8 * len(runs))
     values = [[run.mean(t) for t in tested] for run in runs]
-    image = _draw_cells(axes, values, "{:.1f}", fontsize=11.5)
+    image = draw_cells(axes, values, "{:.1f}", fontsize=11.5)
     for row, run in enumerate(runs):
         for column in (tested.index(t) for t in run.trained if t in tested):
-            _frame(axes, row, column)
+            frame_cell(axes, row, column)
     axes.set_xticks(range(len(tested)), map(str, tested))
     axes.set_yticks(range(len(runs)), [run.name for run in runs])
     axes.set_xlabel("Frames at test time  (framed: trained at this count)")
@@ -86,7 +86,7 @@ def _draw_confusion(
 ) -> AxesImage:
     percent = [[100 * n / max(sum(row), 1) for n in row] for row in matrix]
     numbered = len(classes) <= MAX_NUMBERED
-    image = _draw_cells(axes, percent, "{:.0f}" if numbered else "", fontsize=8, least=0.5)
+    image = draw_cells(axes, percent, "{:.0f}" if numbered else "", fontsize=8, least=0.5)
     axes.set_title(title)
     axes.set_xlabel("Predicted class")
     if numbered:
@@ -96,7 +96,7 @@ def _draw_confusion(
     return image
 
 
-def _draw_cells(
+def draw_cells(
     axes: Axes, values: Sequence[Sequence[float]], pattern: str, fontsize: float, least: float = 0
 ) -> AxesImage:
     """Coloured cells of percentages, written in them from `least` on when there is a pattern."""
@@ -122,6 +122,6 @@ def _separate_cells(axes: Axes, rows: int, columns: int) -> None:
     axes.grid(which="minor", color="white", lw=1.2)
 
 
-def _frame(axes: Axes, row: int, column: int) -> None:
+def frame_cell(axes: Axes, row: int, column: int) -> None:
     corner = (column - 0.47, row - 0.465)
     axes.add_patch(Rectangle(corner, 0.94, 0.93, fill=False, edgecolor=FRAME, lw=2.6, zorder=3))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from slowfast.report.build import summary
+from slowfast.report.document import Document
 from slowfast.report.results import Report
 from slowfast.report.tables import main_table, matrix_table, to_markdown
 
@@ -22,6 +24,23 @@ def publish(report: Report, readme: Path, marker: str, written: Path, figures: P
     replace_block(readme, marker, _results(report, os.path.relpath(picture, readme.parent)))
     figures.mkdir(parents=True, exist_ok=True)
     shutil.copy(written / "figures/frames.png", picture)
+
+
+def publish_document(document: Document, readme: Path, marker: str) -> None:
+    """Replace what stands between `<!-- marker -->` and `<!-- /marker -->` by a document.
+
+    Its pictures are copied to the folder `figures` beside `readme`.  Raises ValueError if `readme`
+    lacks the markers.
+    """
+    figures = readme.parent / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    copies = [shutil.copy(picture.path, figures) for picture in document.pictures]
+    pictures = [
+        picture._replace(path=Path(copy))
+        for picture, copy in zip(document.pictures, copies, strict=True)
+    ]
+    shown = replace(document, pictures=pictures)
+    replace_block(readme, marker, shown.markdown(readme.parent))
 
 
 def replace_block(readme: Path, marker: str, content: str) -> None:

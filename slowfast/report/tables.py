@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 from slowfast.report.results import Cost, Report, Run
@@ -163,6 +163,12 @@ def significant(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
+def with_spread(values: Sequence[float]) -> str:
+    """The mean of percentages and, of several, their standard deviation: `92.3 ± 0.4`."""
+    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return number(fmean(values)) + spread
+
+
 def _input_note(report: Report) -> str:
     clips, crops = report.ffn.views
     size = f"{report.ffn.crop}×{report.ffn.crop} pixels, " if report.ffn.crop else ""
@@ -176,9 +182,8 @@ def _counted(number: int, name: str) -> str:
 
 
 def _top1(run: Run, frames: int, best: float) -> Cell:
-    spread = f" ± {run.std(frames):.1f}" if len(run.accuracy[frames]) > 1 else ""
-    mean = run.mean(frames)
-    return Cell(number(mean) + spread, best=number(mean) == number(best), own=frames in run.trained)
+    is_best = number(run.mean(frames)) == number(best)
+    return Cell(with_spread(run.accuracy[frames]), best=is_best, own=frames in run.trained)
 
 
 def _class_cells(values: Sequence[tuple[int, float | None]]) -> list[Cell]:

@@ -1,6 +1,7 @@
 """Files that hold a network whole: safetensors with the configuration in the header.
 
 metadata["slowfast"] = {"version": 1, "architecture": "SlowFast", "config": {...}, "labels": []}
+and "costs" where what the rates cost has been measured.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
-from torch import nn
+from torch import Tensor, nn
 
 from slowfast.config import CfgNode, from_tree
 from slowfast.models import FrameFlexible, build_model
@@ -34,26 +36,39 @@ _NOT_KEPT = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of the network in it; `labels` are the names of the classes, or empty."""
+    """What a file says of the network in it; `labels` are the names of the classes, or empty.
+
+    `costs` are tables of what the rates cost on some device, see `slowfast.inference.Costs`.
+    """
 
     architecture: str
     cfg: CfgNode
     labels: tuple[str, ...] = ()
+    costs: tuple[Mapping[str, Any], ...] = ()
 
 
 def save(
-    model: nn.Module, cfg: CfgNode, path: str | os.PathLike, labels: Sequence[str] = ()
+    model: nn.Module,
+    cfg: CfgNode,
+    path: str | os.PathLike,
+    labels: Sequence[str] = (),
+    costs: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Writes `model`, built by `build_model(cfg)`, so that `load(path)` needs nothing else.
 
     `path` holds the old file or the whole new one at any time.  `labels` are one per class, or
     none; another number of them raises ValueError, a full disk DiskFull.
     """
-    write_packed(pack(model, cfg, labels), Path(path))
+    write_packed(pack(model.state_dict(), describe(model, cfg, labels, costs)), Path(path))
 
 
-def pack(model: nn.Module, cfg: CfgNode, labels: Sequence[str] = ()) -> bytes:
-    """What `save` writes: a copy that later training leaves alone."""
+def describe(
+    model: nn.Module,
+    cfg: CfgNode,
+    labels: Sequence[str] = (),
+    costs: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """What the header says of `model`, as JSON; `save` says what is raised."""
     if labels and len(labels) != cfg.MODEL.NUM_CLASSES:
         raise ValueError(
             f"{len(labels)} labels for MODEL.NUM_CLASSES={cfg.MODEL.NUM_CLASSES}; one per class"
@@ -69,9 +84,22 @@ def pack(model: nn.Module, cfg: CfgNode, labels: Sequence[str] = ()) -> bytes:
         "config": config,
         "labels": list(labels),
     }
-    # Copies, since the format takes neither strided tensors nor two names for one memory.
-    tensors = {n: t.detach().cpu().clone().contiguous() for n, t in model.state_dict().items()}
-    return to_bytes(tensors, {"format": "pt", KEY: json.dumps(header)})
+    if costs:
+        header["costs"] = list(costs)
+    return json.dumps(header)
+
+
+def pack(tensors: Mapping[str, Tensor], description: str) -> bytes:
+    """A file of `tensors`, a network's state dict, with what `describe` says of the network."""
+    own: dict[str, Tensor] = {}
+    memories = set()
+    for name, tensor in tensors.items():
+        # The format takes neither strided tensors nor two names for one memory.
+        tensor = tensor.detach().cpu().contiguous()
+        memory = tensor.untyped_storage().data_ptr()
+        own[name] = tensor.clone() if memory in memories else tensor
+        memories.add(memory)
+    return to_bytes(own, {"format": "pt", KEY: description})
 
 
 def write_packed(packed: bytes, path: Path) -> None:
@@ -79,6 +107,18 @@ def write_packed(packed: bytes, path: Path) -> None:
     with replacing(path, size=len(packed)) as temporary:
         # Not save_file, which leaves a file to its owner alone.
         temporary.write_bytes(packed)
+
+
+def store_costs(path: str | os.PathLike, costs: Sequence[Mapping[str, Any]]) -> None:
+    """Puts `costs` in the place of those in a file that `save` wrote; all else stays.
+
+    `path` holds the old file or the whole new one at any time.  Raises ValueError as `load` does.
+    """
+    path = Path(path)
+    read_header(path)
+    description = json.dumps(_description(path) | {"costs": list(costs)})
+    metadata = {**_metadata(path), KEY: description}
+    write_packed(to_bytes(from_bytes(path.read_bytes()), metadata), path)
 
 
 def load(path: str | os.PathLike) -> nn.Module:
@@ -114,7 +154,8 @@ def read_header(path: str | os.PathLike) -> Header:
     except ValueError as error:
         hint = "if the file comes from a newer slowfast, update this one"
         raise ValueError(f"{error}\n  {hint}") from error
-    return Header(described["architecture"], cfg, tuple(described["labels"]))
+    costs = tuple(described.get("costs", ()))
+    return Header(described["architecture"], cfg, tuple(described["labels"]), costs)
 
 
 def _description(path: Path) -> dict[str, Any]:
@@ -128,9 +169,11 @@ def _description(path: Path) -> dict[str, Any]:
     types = {"version": int, "architecture": str, "config": dict, "labels": list}
     try:
         described = json.loads(text)
-        if all(isinstance(described[key], kind) for key, kind in types.items()):
+        costs = described.get("costs", [])
+        typed = all(isinstance(described[key], kind) for key, kind in types.items())
+        if typed and isinstance(costs, list) and all(isinstance(table, dict) for table in costs):
             return described
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise ValueError(f"{path}: its description of the network is damaged; get the file anew")
 

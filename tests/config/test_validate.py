@@ -81,6 +81,11 @@ def test_the_defaults_are_valid():
         ("FFN.ENABLE True FFN.TAGS ['4','8']", "must hold one label per count"),
         ("FFN.ENABLE True FFN.TAGS ['4','8','8']", "must differ from each other"),
         ("FFN.ENABLE True FFN.DISTILL mutual", "set FFN.BACKWARD joint"),
+        ("FFN.ENABLE True FFN.SIZES [16,8]", "must rise; got 8 after 16"),
+        ("FFN.ENABLE True FFN.SIZES [112,160]", "must end with DATA.TRAIN_CROP_SIZE = 224"),
+        ("DATA.TEST_CROP_SIZE 224 TEST.SIZES [112,256]", "must not be below the sizes"),
+        ("FFN.ENABLE True FFN.ANY_FRAME interpolated FFN.SIZES [112,224]", "set it to nearest"),
+        ("FFN.ENABLE True OBJECTIVE.NAME distill FFN.SIZES [112,224]", "takes the objective ffn"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_key_and_expectation(words, problem):

@@ -3,34 +3,20 @@ import hashlib
 import os
 import re
 import stat
-import threading
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
+from helpers.checkpoints import epochs, names, state
 from helpers.kills import Life
-from slowfast.engine import checkpoint
 from slowfast.engine.checkpoint import Checkpoints, read
-from slowfast.engine.writer import on_cpu
 from slowfast.weights import read_state_dict
 from slowfast.weights.replacing import DiskFull
 from slowfast.weights.torch_file import has_checksum, tensor_bytes, write_torch
 
 FULL = Path("/dev/full")  # writes there fail as on a full disk
-
-
-def state(epoch):
-    return {"epoch": epoch, "model_state": {"weight": torch.full((2,), float(epoch))}}
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def epochs(checkpoints):
-    return [read(path)["epoch"] for path in checkpoints.paths()]
 
 
 def flip(path, position):
@@ -70,8 +56,8 @@ def test_a_checkpoint_within_an_epoch_comes_between_those_at_its_ends(tmp_path):
 
 
 def test_the_best_network_is_written_beside_its_state(tmp_path):
-    Checkpoints(tmp_path).save_best(state(1), b"network")
-    assert (tmp_path / "best.safetensors").read_bytes() == b"network"
+    Checkpoints(tmp_path).save_best(state(1), lambda saved: f"epoch {saved['epoch']}".encode())
+    assert (tmp_path / "best.safetensors").read_bytes() == b"epoch 1"
 
 
 # ---------------------------------------------------------------------------- damage
@@ -265,119 +251,3 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_what_is_needed(tmp_path,
 def test_the_size_of_a_state_is_that_of_its_tensors():
     tensors = [torch.zeros(3), (torch.zeros(2, dtype=torch.int64),)]
     assert tensor_bytes({"a": tensors, "b": "text", "c": 1, "d": None}) == 3 * 4 + 2 * 8
-
-
-# ---------------------------------------------------------------------------- in the background
-
-
-class Gate:
-    """A write that waits until it is let through, and says when it has begun."""
-
-    def __init__(self, monkeypatch, error=None):
-        self.open, self.begun, self.error = threading.Event(), threading.Event(), error
-        self.write = checkpoint.write_torch
-        monkeypatch.setattr(checkpoint, "write_torch", self)
-
-    def __call__(self, state, path):
-        self.begun.set()
-        assert self.open.wait(60)
-        if self.error:
-            raise self.error
-        self.write(state, path)
-
-
-def test_a_background_save_returns_before_the_file_is_written(tmp_path, monkeypatch):
-    gate = Gate(monkeypatch)
-    with Checkpoints(tmp_path, background=True) as checkpoints:
-        path = checkpoints.save(1, state(1))
-        assert not path.exists()
-        gate.open.set()
-        checkpoints.wait()
-        assert read(path)["epoch"] == 1
-
-
-def test_training_on_does_not_change_what_is_being_written(tmp_path, monkeypatch):
-    gate, weight = Gate(monkeypatch), torch.ones(2)
-    with Checkpoints(tmp_path, background=True) as checkpoints:
-        checkpoints.save(1, {"model_state": {"weight": weight}, "list": [1]})
-        weight.add_(1)
-        gate.open.set()
-        found = checkpoints.newest()[1]
-    assert found["model_state"]["weight"].tolist() == [1, 1]
-
-
-def test_a_newer_checkpoint_takes_the_place_of_one_that_waits(tmp_path, monkeypatch, caplog):
-    gate = Gate(monkeypatch)
-    with Checkpoints(tmp_path, background=True) as checkpoints:
-        checkpoints.save(1, state(1))
-        assert gate.begun.wait(60)
-        checkpoints.save(2, state(2))
-        checkpoints.save(3, state(3))
-        gate.open.set()
-    assert epochs(checkpoints) == [1, 3]
-    assert "checkpoint_epoch_00002.pyth is left out" in caplog.text
-
-
-def test_the_best_waits_for_its_turn_and_is_never_left_out(tmp_path, monkeypatch):
-    gate = Gate(monkeypatch)
-    with Checkpoints(tmp_path, background=True) as checkpoints:
-        checkpoints.save(1, state(1))
-        assert gate.begun.wait(60)
-        checkpoints.save_best(state(1))
-        threading.Timer(0.2, gate.open.set).start()
-        checkpoints.save(2, state(2))
-    assert read(tmp_path / "best.pyth")["epoch"] == 1
-    assert epochs(checkpoints) == [1, 2]
-
-
-@pytest.mark.parametrize("then", ["save", "save_best", "wait", "newest", "close"])
-def test_the_error_of_a_background_write_comes_up_at_the_next_call(tmp_path, monkeypatch, then):
-    gate = Gate(monkeypatch, OSError("broken"))
-    checkpoints = Checkpoints(tmp_path, background=True)
-    checkpoints.save(1, state(1))
-    gate.open.set()
-    checkpoints._writer._pool.submit(int).result()  # the write has ended by then
-    arguments = {"save": (2, state(2)), "save_best": (state(2),)}.get(then, ())
-    with pytest.raises(OSError, match="broken"):
-        getattr(checkpoints, then)(*arguments)
-    checkpoints.close()  # it is said once
-
-
-def test_a_failed_background_write_does_not_hide_the_error_that_ended_the_run(
-    tmp_path, monkeypatch, caplog
-):
-    gate = Gate(monkeypatch, OSError("broken"))
-    gate.open.set()
-    checkpoints = Checkpoints(tmp_path, background=True)
-    with pytest.raises(FloatingPointError, match="the loss"), checkpoints:
-        checkpoints.save(1, state(1))
-        raise FloatingPointError("the loss")
-    assert "could not be written" in caplog.text
-
-
-def test_leaving_the_block_finishes_what_is_being_written(tmp_path):
-    with Checkpoints(tmp_path, background=True) as checkpoints:
-        for epoch in (1, 2, 3):
-            checkpoints.save(epoch, state(epoch))
-    assert epochs(checkpoints)[-1] == 3
-
-
-def test_a_copy_on_the_cpu_keeps_the_structure_of_a_state():
-    net = torch.nn.BatchNorm1d(2)
-    given = {"model_state": net.state_dict(), "list": [1, (torch.ones(1), None)], "text": "a"}
-    copied = on_cpu(given)
-    assert copied["model_state"]._metadata == given["model_state"]._metadata
-    assert copied["list"] == given["list"] and copied["text"] == "a"
-    assert copied["list"][1][0].data_ptr() != given["list"][1][0].data_ptr()
-    net.running_mean.add_(1)
-    assert copied["model_state"]["running_mean"].tolist() == [0, 0]
-
-
-@pytest.mark.gpu
-def test_a_background_save_copies_from_the_gpu(tmp_path):
-    weight = torch.ones(1000, device="cuda")
-    with Checkpoints(tmp_path, background=True) as checkpoints:
-        checkpoints.save(1, {"model_state": {"weight": weight}})
-        weight.zero_()
-        found = checkpoints.newest()[1]["model_state"]["weight"]
-    assert found.device.type == "cpu" and found.eq(1).all()

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-import slowfast
 from helpers.runs import tiny_cfg
 from slowfast.engine import run, train
 from slowfast.engine.checkpoint import read
 from slowfast.models import FrameExit
+from slowfast.weights import load
 
 CFG = (
     *("FFN.ENABLE", False, "MODEL.MODEL_NAME", "FrameExit", "FRAME_EXIT.BACKBONE", "R2Plus1D"),
@@ -39,13 +39,13 @@ def stages(motion, tmp_path_factory):
 def test_the_classifiers_train_and_are_tested_by_their_last_exit(stages):
     (folder, _), (record, _) = stages
     assert set(record["by_frames"]) >= {"2", "6"} or set(record["by_frames"]) >= {2, 6}
-    net = slowfast.load(folder / "checkpoints/best.safetensors")
+    net = load(folder / "checkpoints/best.safetensors")
     assert isinstance(net, FrameExit) and net.num_exits == 3 and net.clip_length == 2
 
 
 def test_the_gates_train_on_a_network_that_stays_as_it_is(stages):
     (first, second), _ = stages
-    start = slowfast.load(first / "checkpoints/best.safetensors").state_dict()
+    start = load(first / "checkpoints/best.safetensors").state_dict()
     end = state_of(second)
     changed = {name.partition(".")[0] for name in end if not torch.equal(end[name], start[name])}
     assert changed == {"gates"}
@@ -53,7 +53,7 @@ def test_the_gates_train_on_a_network_that_stays_as_it_is(stages):
 
 def test_the_best_network_of_the_gates_has_the_gates_trained_longest(stages):
     (_, second), _ = stages
-    best = slowfast.load(second / "checkpoints/best.safetensors").state_dict()
+    best = load(second / "checkpoints/best.safetensors").state_dict()
     end = state_of(second)
     assert all(torch.equal(tensor, best[name]) for name, tensor in end.items())
 

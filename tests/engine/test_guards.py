@@ -74,6 +74,12 @@ def test_a_bad_gradient_names_the_rate_whose_private_layers_have_it(model, batch
     assert "the gradient of net.1.copies.2.weight is not finite at 2 frames" in text
 
 
+def test_a_bad_gradient_of_the_objectives_own_layers_is_said_to_be_theirs(model, batch, tmp_path):
+    model(batch.clips[0]).sum().backward()
+    text = stopped(guard(model, tmp_path), record(norm=INF), batch)
+    assert "the gradient of the objective's own layers is not finite on the videos" in text
+
+
 def scaler(scale: float) -> torch.amp.GradScaler:
     return torch.amp.GradScaler("cpu", init_scale=scale)
 

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from helpers.foreign_net import ForeignNet
-from slowfast.config import get_cfg
+from helpers.source import ROOT
+from slowfast.config import get_cfg, load_cfg
 from slowfast.engine.optimizer import (
     build_optimizer,
     clip_gradients,
@@ -11,7 +12,7 @@ from slowfast.engine.optimizer import (
     set_learning_rate,
 )
 from slowfast.layers.alter import Gain
-from slowfast.models import FrameFlexible, MViT, make_frame_flexible
+from slowfast.models import TSM, FrameFlexible, MViT, make_frame_flexible
 from slowfast.models.flexible import Rates
 
 
@@ -117,6 +118,66 @@ def test_layers_have_learning_rates_of_their_own():
     assert found["norm.weight"] == found["head.projection.weight"] == 0.8
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     assert decay[id(model.blocks[0].norm1.weight)] == decay[id(model.cls_token)] == 0
+
+
+def learning_rates(model, *overrides, base=0.1):
+    """The learning rate of each parameter, by name."""
+    cfg = get_cfg()
+    cfg.merge_from_list(list(overrides))
+    optimizer = build_optimizer(model, cfg)
+    set_learning_rate(optimizer, base)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    return {name: rates[id(p)] for name, p in model.named_parameters()}
+
+
+def test_biases_have_a_learning_rate_of_their_own_and_those_of_norms_do_not():
+    model = FrameFlexible(TSM(18, num_classes=3), (2, 4))
+    found = learning_rates(model, "SOLVER.BIAS_LR_SCALE", 2.0, "MODEL.NUM_CLASSES", 3)
+    assert {name for name, rate in found.items() if rate == 0.2} == {"net.new_fc.bias"}
+    assert set(found.values()) == {0.1, 0.2}
+    found = learning_rates(net(), "SOLVER.BIAS_LR_SCALE", 2.0)
+    assert {name for name, rate in found.items() if rate == 0.2} == {"0.bias"}
+
+
+def test_the_classifier_has_five_times_and_its_bias_ten_times_the_learning_rate_as_published():
+    keys = ["SOLVER.BIAS_LR_SCALE", 2.0, "SOLVER.CLASSIFIER_LR_SCALE", 5.0, "MODEL.NUM_CLASSES", 3]
+    found = learning_rates(TSM(18, num_classes=3), *keys)
+    assert found.pop("new_fc.weight") == 0.5 and found.pop("new_fc.bias") == 1.0
+    assert set(found.values()) == {0.1}
+
+
+def test_all_factors_on_the_learning_rate_multiply():
+    keys = ["SOLVER.LAYER_DECAY", 0.5, "SOLVER.BIAS_LR_SCALE", 2.0]
+    keys += ["SOLVER.CLASSIFIER_LR_SCALE", 4.0, "MODEL.NUM_CLASSES", 3]
+    model = MViT(3, depth=2, dim=16, num_frames=2, crop_size=8)
+    found = learning_rates(model, *keys, base=0.8)
+    assert found["patch_embed.proj.weight"] == 0.1 and found["patch_embed.proj.bias"] == 0.2
+    assert found["blocks.0.norm1.bias"] == 0.2
+    assert found["head.projection.weight"] == 3.2 and found["head.projection.bias"] == 6.4
+
+
+PUBLISHED_SCALES = {  # of biases and of the classifier
+    "configs/SSv1/TSM_R50": (2, 5),
+    "configs/Kinetics/TEA_R50": (2, 5),
+    "projects/ffn/configs/SSv2/TSM_R50_FFN": (2, 5),
+    "projects/res_kd/configs/ActivityNet/TSN_R152": (2, 1),
+    "projects/res_kd/configs/ActivityNet/RESKD_R50_R50": (2, 1),
+    "projects/res_kd/configs/ActivityNet/TSN_R50_112": (1, 1),
+    "projects/res_kd/configs/Kinetics/RESKD_SLOWONLY_R50": (1, 1),
+    "projects/res_kd/configs/Kinetics/RESKD_SWIN_B_S": (1, 10),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_SCALES)
+def test_the_yamls_have_the_published_factors(name):
+    solver = load_cfg(ROOT / f"{name}.yaml").SOLVER
+    assert (solver.BIAS_LR_SCALE, solver.CLASSIFIER_LR_SCALE) == PUBLISHED_SCALES[name]
+
+
+def test_a_network_without_a_classifier_of_the_classes_is_named():
+    keys = ["SOLVER.CLASSIFIER_LR_SCALE", 5.0, "MODEL.NUM_CLASSES", 3]
+    with pytest.raises(ValueError, match=r"SOLVER.CLASSIFIER_LR_SCALE=5.0 finds no classifier"):
+        learning_rates(TSM(18, num_classes=4), *keys)
 
 
 def test_without_layer_decay_groups_are_those_of_weight_decay_alone():

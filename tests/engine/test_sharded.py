@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from helpers.processes import run_processes
 from helpers.runs import tiny_cfg
-from helpers.worlds import batch_of, flexible, freeze_statistics
+from helpers.worlds import Scaled, batch_of, flexible, freeze_statistics, stepper
 from slowfast.engine.ema import Ema
 from slowfast.engine.parallel import (
     load_model_state,
@@ -83,6 +83,23 @@ def test_split_weights_take_the_steps_of_whole_ones(backward, act_checkpoint, mi
         torch.testing.assert_close(optimizer_after["state"], step.optimizer.state_dict()["state"])
         torch.testing.assert_close(norm_after, norm)
         assert share < 0.6
+
+
+def clipped(world: World, strategy: str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The gradient's norm, and after clipping what the objective and the network have of it."""
+    model, objective = parallel(network(), world, strategy), Scaled()
+    step = stepper(model, objective, world, clip_norm=0.05)
+    (record,) = take_steps(step, range(1))
+    found = {n: p.grad for n, p in unwrap(model).named_parameters() if p.grad is not None}
+    whole = {n: g.full_tensor() if hasattr(g, "full_tensor") else g for n, g in found.items()}
+    return record["grad_norm"], objective.scale.grad, whole
+
+
+def test_what_an_objective_learns_is_clipped_with_split_weights():
+    expected = clipped(World(), "ddp")
+    for found in run_processes(clipped, 2, "fsdp"):
+        torch.testing.assert_close(found, expected)
+    assert 0 < expected[1] < 0.05 < expected[0]
 
 
 def going_on(world: World, model_before: dict, optimizer_before: dict, ema_before: dict) -> tuple:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from helpers.worlds import (
+    Scaled,
     batch_of,
     flexible,
     freeze_statistics,
@@ -129,6 +130,19 @@ def test_a_gradient_is_looked_at_before_it_is_clipped():
     torch.testing.assert_close(record["grad_norm"], norm)
     clipped = torch.cat([gradient.flatten() for gradient in gradients(model).values()])
     torch.testing.assert_close(clipped.norm().item(), 1e-3, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("clip", ["clip_norm", "clip_value"])
+def test_what_an_objective_learns_is_clipped_with_the_network(clip):
+    """The scale's gradient is the sum of the losses, many times that of any weight."""
+    batch, model, objective = batch_of(range(4)), frozen(), Scaled()
+    record = stepper(model, objective, World(), **{clip: 0.02})(batch)
+    whole = 3 * torch.cat([g.flatten() for g in plain_gradients(batch).values()])
+    whole = torch.cat([whole, record["loss"].view(1) / 3])
+    torch.testing.assert_close(record["grad_norm"], whole.norm())
+    expected = whole.clamp(-0.02, 0.02) if clip == "clip_value" else whole * 0.02 / whole.norm()
+    found = [*gradients(model).values(), objective.scale.grad]
+    torch.testing.assert_close(torch.cat([g.flatten() for g in found]), expected, rtol=1e-4, atol=0)
 
 
 def test_a_step_that_the_check_refuses_changes_no_weight_and_no_average():

@@ -4,7 +4,6 @@ import shutil
 import pytest
 import torch
 
-import slowfast
 from helpers.runs import tiny_cfg
 from slowfast.engine import run, train
 from slowfast.engine import test as run_test
@@ -12,7 +11,7 @@ from slowfast.engine.checkpoint import read
 from slowfast.engine.run import main
 from slowfast.engine.train import Training
 from slowfast.objectives import build_objective
-from slowfast.weights import read_header
+from slowfast.weights import load, read_header
 
 
 def records(folder, kind):
@@ -189,7 +188,7 @@ def test_mixed_precision_trains_and_tests_on_the_gpu(motion, tmp_path, dtype):
 
 def test_the_best_network_is_rebuilt_from_its_file_alone(finished, motion):
     folder, _ = finished
-    model = slowfast.load(folder / "checkpoints/best.safetensors")
+    model = load(folder / "checkpoints/best.safetensors")
     state = read(folder / "checkpoints/best.pyth")["model_state"]
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())

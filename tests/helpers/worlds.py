@@ -1,6 +1,6 @@
 """Small networks and batches that one process and several compute alike."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from slowfast.engine.step import Stepper
 from slowfast.engine.world import World
 from slowfast.models import FrameFlexible, SlowFast, UniFormer
 from slowfast.models.flexible import RateSwitch
+from slowfast.objectives import FrameFlexibleTraining, Term
 
 COUNTS = (2, 4)
 CLASSES = 5
@@ -60,6 +61,22 @@ def batch_of(videos: Iterable[int], size: int = 32) -> Batch:
 def _clip(video: int, count: int, size: int) -> Tensor:
     generator = torch.Generator().manual_seed(1000 * video + count)
     return torch.randn(3, count, size, size, generator=generator, dtype=torch.float64)
+
+
+class Scaled(nn.Module):
+    """FFN's objective times a number that it learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(3.0, dtype=torch.float64))
+        self.terms = FrameFlexibleTraining()
+
+    def num_terms(self, batch: Batch) -> int:
+        return self.terms.num_terms(batch)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Iterator[Term]:
+        for term in self.terms(model, batch):
+            yield term._replace(loss=term.loss * self.scale)
 
 
 def stepper(model: nn.Module, objective: object, world: World, **kwargs: object) -> Stepper:

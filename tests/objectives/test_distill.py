@@ -104,6 +104,22 @@ def test_half_the_size_is_the_mean_of_each_2x2_pixels():
     torch.testing.assert_close(small, expected)
 
 
+def test_less_than_half_the_size_leaves_no_pixel_out():
+    clip = torch.zeros(1, 3, 2, 32, 32)
+    objective = Distillation(net(), size=8)
+    seen = torch.zeros(32, 32)
+    for i in range(32):
+        for j in range(32):
+            clip[..., i, j] = 1
+            seen[i, j] = objective.student_clip(clip).sum()
+            clip[..., i, j] = 0
+    assert seen.min() > 0
+    torch.testing.assert_close(
+        objective.student_clip(torch.ones_like(clip)).mean(), torch.tensor(1.0)
+    )
+    assert objective.student_clip(clip).shape == (1, 3, 2, 8, 8)
+
+
 def test_without_a_size_both_see_the_very_same_clip():
     clip = clip_of(3, 2, 32)
     assert Distillation(net()).student_clip(clip) is clip

@@ -4,13 +4,19 @@ import re
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from helpers.fixture_weights import fill_state_dict, input_tensor
 from helpers.oracles import oracle
 from helpers.source import ROOT
 from slowfast.config import get_cfg, load_cfg
-from slowfast.models import TSN, build_model
+from slowfast.datasets import Batch
+from slowfast.engine.optimizer import build_optimizer
+from slowfast.engine.step import Stepper
+from slowfast.models import TSN, FrameExit, build_model
+from slowfast.objectives import build_objective
+from slowfast.report.cost import gflops
+from tests.models.test_frame_exit import clip_of, splitting, with_statistics
 
 BLOCKS = {
     r"pathway(\d)_stem\.bn": r"pathway\1_stem.norm",
@@ -177,3 +183,71 @@ def test_a_single_frame_of_tsn_is_torchvisions_image_network(depth):
     clip = input_tensor("oracle_image", (2, 3, 1, 64, 64))
     with torch.no_grad():
         torch.testing.assert_close(net(clip), image_net(clip[:, :, 0]), atol=1e-4, rtol=1e-4)
+
+
+# ---------------------------------------------------------------------------- FrameExit
+
+B3 = "projects/frame_exit/configs/{}/FRAMEEXIT_EFFICIENTNET_B3{}.yaml"
+NARROW = ["FRAME_EXIT.HIDDEN_DIM", 64, "MODEL.NUM_CLASSES", 7, "MODEL.FC_INIT_STD", 0.3]
+
+
+def efficientnet(stage: str = "", *overrides: object) -> tuple[FrameExit, object]:
+    """The network of a shipped YAML, with a narrow layer behind its backbone, and the YAML."""
+    oracle("timm")
+    torch.manual_seed(0)
+    cfg = load_cfg(ROOT / B3.format("MiniKinetics", stage), [*NARROW, *overrides])
+    return build_model(cfg), cfg
+
+
+@pytest.mark.parametrize("folder", ["ActivityNet", "MiniKinetics"])
+def test_the_shipped_frame_exit_sees_ten_frames_by_timms_efficientnet_b3(folder):
+    timm = oracle("timm")
+    with torch.device("meta"):
+        net = build_model(load_cfg(ROOT / B3.format(folder, "")))
+        image_net = timm.create_model("efficientnet_b3", num_classes=0)
+    assert type(net.backbone.model) is type(image_net)
+    sizes = [sum(p.numel() for p in part.parameters()) for part in (net.backbone, image_net)]
+    assert sizes[0] == sizes[1]
+    assert (net.num_exits, net.clip_length, net.mlp.layers[0].in_features) == (10, 1, 1536)
+
+
+def test_the_papers_gflops_of_efficientnet_b3_are_those_of_a_frame_of_300_pixels():
+    """1.8 a frame: at the 224 pixels of the released inference it is little more than half."""
+    net, _ = efficientnet()
+    assert gflops(net.backbone.eval(), (1, 3, 1, 300, 300)) == pytest.approx(1.8, rel=0.02)
+    assert gflops(net.backbone, (1, 3, 1, 224, 224)) < 0.54 * 1.8
+
+
+def test_an_efficientnet_decides_about_a_batch_as_about_its_videos_one_by_one():
+    """In float64: at 32 pixels so deep a network makes 1e-3 of float32's rounding."""
+    net, _ = efficientnet("", "DATA.NUM_FRAMES", 6)
+    with_statistics(net, net.num_exits)
+    net, clip = net.double(), clip_of(net.num_exits, batch=9).double()
+    exits = net(clip)
+    assert exits.logits.shape == (9, 6, 7) and exits.gates.shape == (9, 5)
+    thresholds = splitting(net, clip)
+    together = net.infer(clip, *thresholds)
+    alone = [net.infer(video[None], *thresholds) for video in clip]
+    assert together.exits.tolist() == [decision.exits.item() for decision in alone]
+    assert torch.equal(net.decide(exits, *thresholds).exits, together.exits)
+    assert len(set(together.exits.tolist())) >= 3
+    logits = torch.cat([decision.logits for decision in alone])
+    torch.testing.assert_close(together.logits, logits, atol=1e-5, rtol=0)
+
+
+def changed_by_a_step(net: FrameExit, cfg: object) -> set[str]:
+    """The parts of `net` of which a step of training changed parameters or statistics."""
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    step = Stepper(net, build_objective(cfg), build_optimizer(net, cfg), torch.device("cpu"))
+    record: dict[str, Tensor] = step(Batch((clip_of(10, 4),), torch.arange(4), torch.arange(4)))
+    assert record["loss"].isfinite() and record["grad_norm"] > 0
+    after = net.state_dict().items()
+    return {n.partition(".")[0] for n, value in after if not torch.equal(value, before[n])}
+
+
+def test_both_stages_train_their_part_of_frame_exit_on_an_efficientnet():
+    net, cfg = efficientnet()
+    assert changed_by_a_step(net.train(), cfg) == {"backbone", "mlp", "classifiers"}
+    gates, cfg = efficientnet("_GATES")
+    gates.load_state_dict(net.state_dict())
+    assert changed_by_a_step(gates.train(), cfg) == {"gates"}

@@ -9,8 +9,8 @@ import pytest
 from matplotlib import image, rcParams
 
 from slowfast.report import Coverage, claims, summary_lines, write_report
+from slowfast.report.build import document
 from slowfast.report.heatmaps import accuracy_matrix
-from slowfast.report.html import page
 from slowfast.report.style import styled
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -99,9 +99,9 @@ def test_the_page_names_unreadable_videos_beside_the_coverage(report):
     failures = ({"index": 7, "path": "<cut>.mp4", "error": "moov atom not found"},)
     coverage = Coverage(300, 299, failures)
     runs = tuple(dataclasses.replace(run, coverage=coverage) for run in report.runs)
-    html = page(dataclasses.replace(report, runs=runs), "", [], [], [])
+    html = document(dataclasses.replace(report, runs=runs), []).html()
     assert "299/300 videos read (99.7 %)" in html
-    assert "&lt;cut&gt;.mp4</code>: moov atom not found" in html
+    assert "&lt;cut&gt;.mp4: moov atom not found" in html
 
 
 def test_data_of_a_report_hold_its_accuracies_as_plain_json(written, invented):

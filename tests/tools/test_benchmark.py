@@ -131,6 +131,11 @@ def test_the_shipped_configurations_are_the_default():
         assert all(path.is_file() for path in args.cfg)
 
 
+def test_the_choices_of_the_command_line_are_those_of_the_engine():
+    assert benchmark.WAYS == WAYS
+    assert benchmark.LAYERS == tuple(LAYERS)
+
+
 def test_a_plain_configuration_is_refused(tiny):
     tiny.write_text(TINY.replace("True", "False"))
     with pytest.raises(ValueError, match="FFN.ENABLE"):

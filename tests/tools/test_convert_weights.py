@@ -4,12 +4,11 @@ import sys
 import pytest
 import torch
 
-import slowfast
 from helpers.foreign_net import clip_of, perturb
 from helpers.published import torchvision_state, write_caffe2
 from helpers.source import ROOT
 from slowfast.models import TSM, TSN, ResNet
-from slowfast.weights import FORMATS, load_weights, read_header
+from slowfast.weights import FORMATS, load, load_weights, read_header
 from tools.convert_weights import main
 
 TINY = ["RESNET.DEPTH", "18", "RESNET.TRANS_FUNC", "basic_transform", "RESNET.WIDTH_PER_GROUP", "8"]
@@ -49,7 +48,7 @@ def test_the_command_writes_a_file_that_loads_by_itself(slow, slow_yaml, tmp_pat
     assert "102 loaded, 20 missing, 0 unexpected, 0 mismatched" in done.stdout
     assert "(caffe2 format)" in done.stdout and f"wrote {out}" in done.stdout
     assert "s1.pathway0_stem.conv.weight  (8, 3, 1, 7, 7)" in done.stdout
-    assert_computes(slowfast.load(out), net)
+    assert_computes(load(out), net)
 
 
 def test_overrides_make_the_network_frame_flexible(slow, slow_yaml, tmp_path, capsys):
@@ -57,7 +56,7 @@ def test_overrides_make_the_network_frame_flexible(slow, slow_yaml, tmp_path, ca
     out = tmp_path / "slow.safetensors"
     flexible = ["FFN.ENABLE", "True", "FFN.NUM_FRAMES", "[2,4]"]
     main([source, "--cfg", slow_yaml, *flexible, "--out", str(out)])
-    model = slowfast.load(out)
+    model = load(out)
     assert model.rates.num_frames == (2, 4)
     gains = [p for name, p in model.named_parameters() if "adaconv" in name]
     assert gains and max(gain.abs().max() for gain in gains) < 0.01
@@ -80,7 +79,7 @@ def test_a_new_classifier_needs_the_option_and_is_the_same_each_time(tmp_path, c
     assert not outs[0].exists()
     for out in outs:
         main([*arguments, "--new-head", "--out", str(out)])
-    first, second = (slowfast.load(out).new_fc.weight for out in outs)
+    first, second = (load(out).new_fc.weight for out in outs)
     assert torch.equal(first, second)
     assert "new_fc.weight  ((9, 64), (5, 64))" in capsys.readouterr().out
 

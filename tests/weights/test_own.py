@@ -12,13 +12,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-import slowfast
 from helpers.foreign_net import perturb
 from helpers.source import ROOT
 from slowfast.config import get_cfg
 from slowfast.models import build_model
 from slowfast.models.flexible import add_rates
-from slowfast.weights import load_weights, own, read_header, save
+from slowfast.weights import load, load_weights, own, read_header, save
 from slowfast.weights.replacing import DiskFull
 from tests.models.test_build import BACKBONES, OWN, cfg_of, clip_of, said
 
@@ -44,7 +43,7 @@ def path(tmp_path):
 @torch.no_grad()
 def test_every_network_is_rebuilt_from_its_file_alone(name, flexible, path):
     model = saved(path, name, "FFN.ENABLE", flexible)
-    found = slowfast.load(path)
+    found = load(path)
     assert not any(module.training for module in found.modules())
     for num_frames in (2, 5, 8):
         clip = clip_of(num_frames)
@@ -53,7 +52,7 @@ def test_every_network_is_rebuilt_from_its_file_alone(name, flexible, path):
 
 def test_the_rates_and_their_tags_come_back(path):
     saved(path, *R2PLUS1D)
-    assert slowfast.load(path).rates.tags == ("a", "b", "c")
+    assert load(path).rates.tags == ("a", "b", "c")
 
 
 def test_rates_that_were_added_after_training_come_back(path):
@@ -61,7 +60,7 @@ def test_rates_that_were_added_after_training_come_back(path):
     model = perturb(build_model(cfg)).eval()
     add_rates(model, [6], "interpolated")
     save(model, cfg, path)
-    again = slowfast.load(path)
+    again = load(path)
     assert again.rates.num_frames == (2, 4, 6, 8)
     assert torch.equal(again(clip_of(6)), model(clip_of(6)))
 
@@ -172,38 +171,38 @@ def test_weights_without_a_description_are_refused_with_the_command_to_convert_t
     saved(path, *R2PLUS1D)
     save_file(load_file(path), path)
     with pytest.raises(ValueError, match=r"model.safetensors.*convert_weights.py .* --cfg"):
-        slowfast.load(path)
+        load(path)
     torch.save({"weight": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match=r"model.safetensors.*convert_weights.py .* --cfg"):
-        slowfast.load(path)
+        load(path)
 
 
 def test_a_newer_format_is_refused(path):
     saved(path, *R2PLUS1D)
     rewrite(path, lambda h: h | {"version": own.VERSION + 1})
     with pytest.raises(ValueError, match="model.safetensors.*format 2.*update slowfast"):
-        slowfast.load(path)
+        load(path)
 
 
 def test_keys_of_a_newer_version_are_named(path):
     saved(path, *R2PLUS1D)
     rewrite(path, lambda h: h | {"config": h["config"] | {"QUANTUM": {"SPIN": 1}}})
     with pytest.raises(ValueError, match=r"(?s)model.safetensors.*QUANTUM.SPIN.*update"):
-        slowfast.load(path)
+        load(path)
 
 
 def test_impossible_values_are_named(path):
     saved(path, *R2PLUS1D)
     rewrite(path, lambda h: h | {"config": h["config"] | {"MODEL": {"NUM_CLASSES": -3}}})
     with pytest.raises(ValueError, match="model.safetensors.*NUM_CLASSES = -3"):
-        slowfast.load(path)
+        load(path)
 
 
 def test_a_network_that_is_not_registered_here_is_refused(path):
     saved(path, *R2PLUS1D)
     rewrite(path, lambda h: h | {"config": h["config"] | {"MODEL": {"MODEL_NAME": "Nobody"}}})
     with pytest.raises(ValueError, match="model.safetensors.*no model 'Nobody'"):
-        slowfast.load(path)
+        load(path)
 
 
 @pytest.mark.parametrize("header", [[], {}, {"version": 1}, {"version": "1"}, "text", None])
@@ -211,7 +210,7 @@ def test_a_damaged_description_is_refused(header, path):
     saved(path, *R2PLUS1D)
     rewrite(path, lambda _: header)
     with pytest.raises(ValueError, match="model.safetensors.*get the file anew"):
-        slowfast.load(path)
+        load(path)
 
 
 def test_weights_of_another_network_than_described_are_refused(path):
@@ -221,13 +220,13 @@ def test_weights_of_another_network_than_described_are_refused(path):
         lambda h: h | {"config": h["config"] | {"R2PLUS1D": {"WIDTHS": [4, 4], "BLOCKS": [1, 1]}}},
     )
     with pytest.raises(ValueError, match="model.safetensors.*does not fit"):
-        slowfast.load(path)
+        load(path)
 
 
 def test_a_missing_and_a_torn_file_are_refused_by_name(path):
     with pytest.raises(ValueError, match="model.safetensors: no such file"):
-        slowfast.load(path)
+        load(path)
     saved(path, *R2PLUS1D)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="model.safetensors.*get the file anew"):
-        slowfast.load(path)
+        load(path)

@@ -10,8 +10,12 @@ KEYS.FFN = CfgNode()
 KEYS.FFN.ENABLE = False
 # Trained frame counts, rising, two or more.  Replaces DATA.NUM_FRAMES when FFN.ENABLE.
 KEYS.FFN.NUM_FRAMES = [4, 8, 16]
-# Checkpoint labels of the private layers, one per count; [] uses the counts themselves.  The
-# published SlowFast-FFN stores its 16/32/64-frame copies under ["4", "8", "16"].
+# Sizes in pixels, rising, at each of which every frame count is trained too, with private layers
+# per pair (ours); the clips of DATA.TRAIN_CROP_SIZE are resized to them.  [] trains frame counts.
+KEYS.FFN.SIZES = []
+# Checkpoint labels of the private layers, one per count, or per pair of count and size, those of
+# fewer pixels first; [] uses the counts themselves (4) or the pairs (4x112).  The published
+# SlowFast-FFN stores its 16/32/64-frame copies under ["4", "8", "16"].
 KEYS.FFN.TAGS = []
 # Turn the network's weight-alteration marks into per-rate gains (off in the published TEA-FFN).
 KEYS.FFN.ALTER = True
@@ -95,7 +99,8 @@ KEYS.TRAIN.EVAL_PERIOD = 10
 KEYS.TRAIN.CHECKPOINT_PERIOD = 10
 # Also each this many steps within an epoch; 0 is never (ours).
 KEYS.TRAIN.CHECKPOINT_STEPS = 0
-# Write checkpoints in the background: training waits for the copy alone (ours).
+# Write checkpoints in the background: training waits for the copy alone, never for the disk.  Takes
+# main memory for up to three copies of weights, optimiser and averages (ours).
 KEYS.TRAIN.CHECKPOINT_BACKGROUND = False
 # Keep this many newest checkpoints, beside the best (ours).
 KEYS.TRAIN.KEEP_CHECKPOINTS = 3
@@ -134,6 +139,9 @@ KEYS.TEST.BATCH_SIZE = 8
 KEYS.TEST.CHECKPOINT_FILE_PATH = ""
 # Frame counts to test, trained or not; [] tests the trained ones (ours).
 KEYS.TEST.NUM_FRAMES = []
+# Sizes in pixels at which each frame count is tested, resized from DATA.TEST_CROP_SIZE; [] tests
+# those of FFN.SIZES (ours).
+KEYS.TEST.SIZES = []
 # Clips along time per video.
 KEYS.TEST.NUM_ENSEMBLE_VIEWS = 10
 # Crops per clip: 1 (centre) or 3 (left, centre, right).
@@ -187,6 +195,10 @@ KEYS.SOLVER.ZERO_WD_1D_PARAM = False
 KEYS.SOLVER.NO_WEIGHT_DECAY = []
 # Factor on the learning rate from each layer to the one below it; 1.0 trains all alike.
 KEYS.SOLVER.LAYER_DECAY = 1.0
+# Factor on the learning rate of all biases but those of norms (ours).
+KEYS.SOLVER.BIAS_LR_SCALE = 1.0
+# Factor on the learning rate of the classifier's weight and, with the one before, bias (ours).
+KEYS.SOLVER.CLASSIFIER_LR_SCALE = 1.0
 # Videos per step that the learning rates are meant for; they are scaled by TRAIN.BATCH_SIZE over
 # this number.  0 takes them as they are (ours).
 KEYS.SOLVER.REFERENCE_BATCH_SIZE = 0

@@ -6,6 +6,7 @@ import os
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -18,13 +19,15 @@ from slowfast.datasets.video.base import Video, VideoError, shrunk
 class VideoFile(Video):
     """The best video stream of a file; what decodes its frames is up to the subclass.
 
-    The file is read once and its compressed packets stay in memory until `close()`.  `short_side`
-    shrinks larger frames.  Raises VideoError if the file is missing, not a video, or truncated.
+    The file, a path or open in bytes, is read once, and its compressed packets stay in memory until
+    `close()`, which leaves an open one open.  `short_side` shrinks larger frames.  Raises
+    VideoError if the file is missing, not a video, or truncated.
     """
 
-    def __init__(self, path: str | Path, short_side: int = 0) -> None:
-        self.path = str(path)
-        self._container = _open(self.path)
+    def __init__(self, path: str | Path | BinaryIO, short_side: int = 0) -> None:
+        is_open = hasattr(path, "read")
+        self.path = str(getattr(path, "name", "the file object") if is_open else path)
+        self._container = _open_object(path, self.path) if is_open else _open(self.path)
         try:
             self._stream = self._container.streams.best("video")
             if self._stream is None or Disposition.attached_pic in self._stream.disposition:
@@ -135,6 +138,13 @@ def _open(path: str) -> av.container.InputContainer:
         if is_mp4:  # its table of frames stands at the end and was cut off
             raise VideoError(f"{path} is truncated: 0 frames can be read (no moov box)") from error
         raise VideoError(f"{path} is not a video file ({error.strerror})") from error
+
+
+def _open_object(file: BinaryIO, name: str) -> av.container.InputContainer:
+    try:
+        return av.open(file)
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(f"{name} is not a video file ({error.strerror or error})") from error
 
 
 def is_shown(packet: Packet, codec: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -24,7 +25,7 @@ class PyAVVideo(VideoFile):
     Damage anywhere on the way to a wanted frame is an error, never concealed.
     """
 
-    def __init__(self, path: str | Path, short_side: int = 0) -> None:
+    def __init__(self, path: str | Path | BinaryIO, short_side: int = 0) -> None:
         super().__init__(path, short_side)
         self._decoder.thread_count = 1
         self._decoder.options = {"err_detect": "explode"}
@@ -33,15 +34,18 @@ class PyAVVideo(VideoFile):
     def _read(self, ranks: np.ndarray) -> np.ndarray:
         place = {rank: i for i, rank in enumerate(ranks.tolist())}
         pictures = None
-        for rank, frame in self._decode(ranks):
+        for rank, frame in self.decode(ranks):
             picture = self._picture(frame)
             if pictures is None:
                 pictures = np.empty((len(ranks), *picture.shape), np.uint8)
             pictures[place[rank]] = picture
         return pictures
 
-    def _decode(self, ranks: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Each frame of `ranks` (rising, counted in display order) once, with its rank."""
+    def decode(self, ranks: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Each frame of `ranks` (rising, counted in display order) once, with its rank.
+
+        As the decoder has it: `frames` makes pictures of them.
+        """
         for entry, run in self._runs(ranks):
             missing = set(run)  # what is yet to come out
             try:

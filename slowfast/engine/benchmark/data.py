@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from slowfast.datasets.dataset import VideoDataset, sample_generator
 from slowfast.datasets.records import Records
 from slowfast.datasets.sampling import DenseSampling, Indices, Sampling, SegmentSampling, union
 from slowfast.datasets.transforms import Box, Crops, Normalize, RandomCrop, UniformCrops
+from slowfast.datasets.video.pyav import PyAVVideo
 from slowfast.engine.benchmark.film import Film
 from slowfast.engine.benchmark.timing import seconds
 
@@ -55,8 +57,8 @@ def measure_data(
                 name = "nested" if nested else "independent"
                 segments = SegmentSampling(counts, nested=nested)
                 dense = DenseSampling(counts, 128, nested=nested)
-                yield _time_rates(f"{name}, segments", paths, segments, repeats)
-                yield _time_rates(f"{name}, dense", paths, dense, repeats)
+                yield from _time_rates(f"{name}, segments", paths, segments, repeats)
+                yield from _time_rates(f"{name}, dense", paths, dense, repeats)
         for sampling in (DenseSampling((32,), 64), SegmentSampling((4, 8, 16), nested=True)):
             yield _time_training(paths, sampling, trained, repeats)
         yield watch_memory(paths, trained, num_videos, num_workers)
@@ -86,22 +88,33 @@ def _time_testing(
 
 
 def _time_rates(
-    name: str, paths: Sequence[Path], sampling: Sampling, repeats: int
-) -> dict[str, Any]:
-    """Decoding the frames of all rates against those of the highest rate alone."""
+    name: str, paths: Sequence[Path], sampling: SegmentSampling | DenseSampling, repeats: int
+) -> Iterator[dict[str, Any]]:
+    """The frames of all rates against those of the highest alone: decoded, and as pictures.
 
-    def decode(rates: slice, key: tuple[int, int]) -> None:
+    Every picture has its price.  Rates that are drawn independently have more of them, so only
+    nested ones promise to be as cheap as the highest.
+    """
+
+    def take(how: Callable[[PyAVVideo, Tensor], object], rates: slice, key: tuple[int, int]):
         epoch, index = key
         with open_video(paths[index]) as video:
             generator = sample_generator(0, epoch, index)
             (clip,) = sampling.clips(video.num_frames, video.fps, generator)
-            video.frames(union([clip[rates]])[0])
+            how(video, union([clip[rates]])[0])
 
-    ways = [partial(decode, rates) for rates in (slice(None), slice(-1, None))]
-    ours, highest = _least_seconds(ways, _keys(paths), repeats)
-    what = f"decode {_words(sampling)}, {name}"
-    other = f"{sampling.num_frames[-1]} frames alone"
-    return _row(what, other, ours, highest, ours / highest, at_most=1.05)
+    promised = 1.05 if sampling.nested else 0.0
+    for verb, how, goal in (("decode", _decode, 1.05), ("read", PyAVVideo.frames, promised)):
+        ways = [partial(take, how, rates) for rates in (slice(None), slice(-1, None))]
+        ours, highest = _least_seconds(ways, _keys(paths), repeats)
+        what = f"{verb} {_words(sampling)}, {name}"
+        other = f"{sampling.num_frames[-1]} frames alone"
+        yield _row(what, other, ours, highest, ours / highest, at_most=goal)
+
+
+def _decode(video: PyAVVideo, wanted: Tensor) -> None:
+    """All that it takes to have the frames, but not what it takes to make pictures of them."""
+    deque(video.decode(wanted.numpy()), maxlen=0)
 
 
 def _time_training(
@@ -151,16 +164,21 @@ def _row(
     at_least: float = 0.0,
     at_most: float = 0.0,
 ) -> dict[str, Any]:
-    """`at_least` is about how many times as fast ours is, `at_most` about its share of the time."""
+    """`at_least` is about how many times as fast ours is, `at_most` about its share of the time.
+
+    Without either there is no goal.
+    """
     met = ratio >= at_least if at_least else ratio <= at_most
+    goal = f"other/ours >= {at_least}" if at_least else f"ours/other <= {at_most}"
+    has_goal = bool(at_least or at_most)
     return {
         "what": what,
         "other": other,
         "ours": f"{ours_s:.3f} s",
         "theirs": f"{other_s:.3f} s",
         "ratio": ratio,
-        "goal": f"other/ours >= {at_least}" if at_least else f"ours/other <= {at_most}",
-        "met": "yes" if met else "NO",
+        "goal": goal if has_goal else "",
+        "met": ("yes" if met else "NO") if has_goal else "",
     }
 
 

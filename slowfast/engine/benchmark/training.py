@@ -6,18 +6,18 @@ one backward pass for all rates, and `baseline` is `joint` computed as the origi
 
 from __future__ import annotations
 
-import multiprocessing
-import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from slowfast.config import CfgNode, frame_counts
 from slowfast.datasets import Batch
+from slowfast.engine.benchmark.memory import MIB, held, in_a_new_process, most_held
 from slowfast.engine.benchmark.timing import take_turns
 from slowfast.engine.device import AMP_DTYPES
 from slowfast.engine.optimizer import build_optimizer
@@ -29,7 +29,6 @@ from slowfast.models import build_model
 from slowfast.objectives import Classify, FrameFlexibleTraining
 
 WAYS = ("high", "per_rate", "joint", "baseline")
-MIB = 2**20
 
 
 class Setting(NamedTuple):
@@ -69,7 +68,7 @@ class Trainer:
         self.batch = Batch(clips, labels, torch.arange(batch)).to(device)
         self.model = build_model(cfg).to(device).train()
         optimizer = build_optimizer(self.model, cfg)
-        self._fill(optimizer)
+        fill(self.model, optimizer)
         if setting.compile == "on":
             compiled(self.model)
         joint, per_rate = (FrameFlexibleTraining(backward=b) for b in ("joint", "per_rate"))
@@ -86,19 +85,20 @@ class Trainer:
             for way, objective in objectives.items()
         }
 
-    def _fill(self, optimizer: torch.optim.Optimizer) -> None:
-        """Brings the optimiser's averages into memory, where they are before every real step."""
-        for parameter in self.model.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
     def step(self, way: str) -> None:
         batch = self.batch
         if way == "high":
             batch = Batch(batch.clips[-1:], batch.labels, batch.index)
         with as_the_originals() if way == "baseline" else nullcontext():
             self.steppers[way](batch)
+
+
+def fill(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Brings the optimiser's averages into memory, where they are before every real step."""
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def time_steps(
@@ -143,13 +143,11 @@ def memory_peaks(
 
     Each is measured in a new process.
     """
-    context = multiprocessing.get_context("spawn")
-    peaks = {}
-    for setting in settings:
-        for way in ways:
-            with context.Pool(1) as pool:
-                arguments = (cfg, way, batch, threads, device, setting)
-                peaks[setting, way] = pool.apply(measure_peak, arguments)
+    peaks = {
+        (setting, way): in_a_new_process(measure_peak, cfg, way, batch, threads, device, setting)
+        for setting in settings
+        for way in ways
+    }
     return [
         {**_named(run, settings), "peak_mib": peak, **_ratios(run, peaks, ways, settings)}
         for run, peak in peaks.items()
@@ -190,19 +188,5 @@ def measure_peak(
     """
     torch.set_num_threads(threads)
     trainer = Trainer(cfg, batch, device, setting)
-    if torch.device(device).type == "cuda":
-        trainer.step(way)  # compilation and the choice of algorithms have peaks of their own
-        trainer.model.zero_grad(set_to_none=True)
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        trainer.step(way)
-        return (torch.cuda.max_memory_allocated() - before) / MIB
-    before = _resident_bytes()
-    trainer.step(way)
-    # Linux counts kilobytes; building the network peaks far below a step.
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / MIB
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize()
+    before = held(device)
+    return (most_held(partial(trainer.step, way), device) - before) / MIB

@@ -5,6 +5,9 @@ private norms; private gains have no place in them, since nobody marked it.  A l
 when a network is built, and one that is missing is a ValueError that says how to install it.
 """
 
+from torch import nn
+
+from slowfast.config import CfgNode
 from slowfast.models.bridges.pytorchvideo import (
     PTVCSN,
     PTVX3D,
@@ -20,3 +23,13 @@ BRIDGES = (
     *(PTVCSN, PTVMViT, PTVR2plus1D, PTVResNet, PTVSlowFast, PTVX3D),
     *(TimmFrames, TorchvisionVideo),
 )
+
+
+def bridge_of(cfg: CfgNode) -> type[nn.Module] | None:
+    """The bridge that the network of `cfg` is, or has as the backbone of FrameExit; None without.
+
+    Only with one does `build_model(cfg)` need another library.
+    """
+    name = cfg.MODEL.MODEL_NAME
+    name = cfg.FRAME_EXIT.BACKBONE if name == "FrameExit" else name
+    return next((bridge for bridge in BRIDGES if bridge.__name__ == name), None)

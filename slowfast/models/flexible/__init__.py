@@ -11,8 +11,9 @@ from slowfast.models.flexible.any_frame import RULES, add_rates, recalibrate
 from slowfast.models.flexible.convert import NORMS, make_frame_flexible
 from slowfast.models.flexible.frame_flexible import FrameFlexible
 from slowfast.models.flexible.names import private_names
-from slowfast.models.flexible.rates import Rates
+from slowfast.models.flexible.rates import Rate, Rates, all_rates
 from slowfast.models.flexible.recompute import checkpoint
+from slowfast.models.flexible.sized import sized
 from slowfast.models.flexible.specialize import Specialized, specialize
 from slowfast.models.flexible.switch import RateSwitch
 
@@ -20,13 +21,16 @@ __all__ = [
     "NORMS",
     "RULES",
     "FrameFlexible",
+    "Rate",
     "RateSwitch",
     "Rates",
     "Specialized",
     "add_rates",
+    "all_rates",
     "checkpoint",
     "make_frame_flexible",
     "private_names",
     "recalibrate",
+    "sized",
     "specialize",
 ]

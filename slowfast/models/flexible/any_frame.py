@@ -39,7 +39,7 @@ def add_rates(
     From then on a clip of such a length runs them, and checkpoints hold them.  All counts are
     derived from the rates that were there before.  Without any BatchNorm, what is returned instead
     of `recalibrated` is the rule before it.  Raises ValueError for an unknown rule, a count below
-    1, or if a count to recalibrate gets no clips.
+    1, a network of several sizes, or if a count to recalibrate gets no clips.
     """
     if how not in RULES:
         raise ValueError(f"how={how!r} must be one of {', '.join(RULES)}")
@@ -109,7 +109,7 @@ def recalibrate(
     with exact_statistics(model, norms):
         for clips in batches:
             for clip in clips:
-                tags.pop(model.rates.nearest(clip.shape[model.time_dim]), None)
+                tags.pop(model.tag_of(clip), None)
                 model(clip)
         if tags:
             raise ValueError(f"no clips of {sorted(tags.values())} frames to recalibrate with")

@@ -15,10 +15,12 @@ from slowfast.models.flexible.rates import Rates
 class FrameFlexible(nn.Module):
     """A network for clips of any length; see `make_frame_flexible` for what it does to `net`.
 
-    `net` takes one clip whose dimension `time_dim` is time.  `num_frames` are the trained counts,
-    low to high, `tags` their labels in checkpoints (None: the counts themselves).  The state dict
-    has the names of `net`, without a prefix.  Compile this module, not `net`; with two graphs per
-    rate (train, eval), more than 4 rates need a `recompile_limit` above 8.
+    `net` takes one clip whose dimension `time_dim` is time and whose last two are space.
+    `num_frames` are the trained counts, low to high; with `sizes`, sides in pixels, each count is
+    trained at each of them.  `tags` are the labels of these `rates.all` in checkpoints (None: the
+    rates as text, `4` or `4x112`).  The state dict has the names of `net`, without a prefix.
+    Compile this module, not `net`; with two graphs per rate (train, eval), more than 4 rates need a
+    `recompile_limit` above 8.
     """
 
     def __init__(
@@ -28,9 +30,10 @@ class FrameFlexible(nn.Module):
         tags: Sequence[str] | None = None,
         alter: bool = True,
         time_dim: int = 2,
+        sizes: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.rates = Rates(num_frames if tags is None else tags, num_frames)
+        self.rates = Rates(tags, num_frames, sizes)
         self.net = make_frame_flexible(net, self.rates, alter)
         self.time_dim = time_dim
         self.register_state_dict_post_hook(_strip_net)
@@ -39,11 +42,17 @@ class FrameFlexible(nn.Module):
     def forward(self, clips: Tensor | Sequence[Tensor], *also: Any) -> Any:
         """The output for a clip, or a tuple of one output per clip, run in the order given.
 
-        Each runs at the trained rate nearest to its own length.  `also` goes on to `net`.
+        Each runs at the trained rate nearest to its own length and, where sizes are trained, size.
+        `also` goes on to `net`.
         """
         if isinstance(clips, (tuple, list)):
             return tuple(self._run(clip, *also) for clip in clips)
         return self._run(clips, *also)
+
+    def tag_of(self, clip: Tensor) -> str:
+        """The tag of the rate that runs for `clip`."""
+        height, width = clip.shape[-2:]
+        return self.rates.nearest(clip.shape[self.time_dim], (height * width) ** 0.5)
 
     def _run(self, clip: Tensor, *also: Any) -> Any:
         if clip.ndim <= self.time_dim:
@@ -51,7 +60,7 @@ class FrameFlexible(nn.Module):
                 f"clip of shape {tuple(clip.shape)} has no time dimension {self.time_dim}; "
                 "a batch of clips is (B, 3, T, H, W)"
             )
-        with self.rates.at(self.rates.nearest(clip.shape[self.time_dim])):
+        with self.rates.at(self.tag_of(clip)):
             return self.net(clip, *also)
 
     def extra_repr(self) -> str:

@@ -1,26 +1,65 @@
-"""Which frame counts a network is trained for, and which of them is active."""
+"""Which frame counts, at which sizes, a network is trained for, and which of them is active."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise, product
+from typing import NamedTuple
 
 import torch
 
 
-class Rates:
-    """The trained frame counts, low to high, their checkpoint tags, and the one active now.
+class Rate(NamedTuple):
+    """A frame count and, where a network is trained for several, the side of the frames in pixels.
 
-    One object is shared by all private layers of a network.  Outside `at` the highest is active.
-    Raises ValueError unless there are two or more rising positive counts, each with its own tag.
+    As text it is `16` or `16x112`.
     """
 
-    def __init__(self, tags: Sequence[str], num_frames: Sequence[int]) -> None:
-        self.tags = tuple(str(tag) for tag in tags)
-        self.num_frames = tuple(num_frames)
+    num_frames: int
+    size: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a clip, of which its cost is about a multiple; frames if there is no size."""
+        return self.num_frames * max(self.size, 1) ** 2
+
+    @property
+    def plain(self) -> int | str:
+        """As files have it: the frame count, or `16x112`."""
+        return str(self) if self.size else self.num_frames
+
+    def __str__(self) -> str:
+        return f"{self.num_frames}x{self.size}" if self.size else str(self.num_frames)
+
+
+class Rates:
+    """The trained rates, cheap to dear, their checkpoint tags, and the one active now.
+
+    These are all `num_frames`, or all pairs of them with `sizes`; a dear one of equally many pixels
+    has more frames.  `tags` (None: the rates as text) are one for each.  One object is shared by
+    all private layers of a network.  Outside `at` the dearest is active.  Raises ValueError unless
+    there are two rates or more, of rising positive counts and sizes, each with its own tag.
+    """
+
+    def __init__(
+        self,
+        tags: Sequence[str] | None,
+        num_frames: Sequence[int],
+        sizes: Sequence[int] = (),
+    ) -> None:
+        self.num_frames, self.sizes = tuple(num_frames), tuple(sizes)
+        _check_rising("num_frames", self.num_frames)
+        _check_rising("sizes", self.sizes)
+        self.all = all_rates(self.num_frames, self.sizes)
+        if len(self.all) < 2:
+            raise ValueError(
+                f"num_frames={self.num_frames}: frame flexibility takes two or more trained frame "
+                "counts, like (4, 8, 16), or sizes; for a single one use the plain network"
+            )
+        self.tags = tuple(map(str, self.all if tags is None else tags))
+        _check_tags(self.tags, self.all)
         self._pinned: str | None = None
-        _check_counts(self.num_frames)
-        _check_tags(self.tags, self.num_frames)
 
     @property
     def active(self) -> str:
@@ -43,45 +82,69 @@ class Rates:
         finally:
             self._pinned = before
 
-    def nearest(self, num_frames: int) -> str:
-        """The tag of the trained count nearest to `num_frames`; a tie goes to the higher one."""
-        best = 0
-        for i, count in enumerate(self.num_frames):  # spelt out: torch.compile traces no min(key=)
-            if abs(count - num_frames) <= abs(self.num_frames[best] - num_frames):
-                best = i
+    def nearest(self, num_frames: int, size: float = 0) -> str:
+        """The tag of the trained rate nearest to a clip; a tie goes to the dearer one.
+
+        Frame counts alone are compared by their difference, the rule of the paper.  With sizes, it
+        counts by which factors frames and pixels, and with each the cost, have to grow or shrink:
+        8 frames of 112 pixels are one doubling from 16 of 112, and two from 8 of 224.  `size` is
+        the side of a square, 0 stands for the largest one.
+        """
+        best, least = 0, float("inf")
+        for i, rate in enumerate(self.all):  # spelt out: torch.compile traces no min(key=)
+            distance = self._distance(rate, num_frames, size)
+            if distance <= least:
+                best, least = i, distance
         return self.tags[best]
 
+    def _distance(self, rate: Rate, num_frames: int, size: float) -> float:
+        if not self.sizes:
+            return abs(rate.num_frames - num_frames)
+        frames = _factor(rate.num_frames, num_frames)
+        return frames * _factor(rate.size, size or self.sizes[-1]) ** 2
+
+    def rate(self, tag: str) -> Rate:
+        """The rate that `tag` labels."""
+        return self.all[self.tags.index(tag)]
+
     def add(self, tag: str, num_frames: int) -> None:
-        """One more rate, in its place among the others; ValueError as for a new object."""
+        """One more frame count, in its place among the others; ValueError as for a new object."""
+        if self.sizes:
+            raise ValueError(f"{self}: a rate is added to frame counts, not to pairs with sizes")
         both = [*zip(self.num_frames, self.tags, strict=True), (num_frames, tag)]
         counts, tags = zip(*sorted(both), strict=True)
-        _check_counts(counts)
+        _check_rising("num_frames", counts)
         _check_tags(tags, counts)
-        self.num_frames, self.tags = counts, tags
+        self.num_frames, self.tags, self.all = counts, tags, all_rates(counts)
 
     def __repr__(self) -> str:
-        return f"Rates({dict(zip(self.tags, self.num_frames, strict=True))})"
+        named = {tag: str(rate) for tag, rate in zip(self.tags, self.all, strict=True)}
+        return f"Rates({named})"
 
 
-def _check_counts(counts: tuple[int, ...]) -> None:
-    if len(counts) < 2:
-        raise ValueError(
-            f"num_frames={counts}: frame flexibility takes two or more trained frame counts, "
-            "like (4, 8, 16); for a single one use the plain network"
-        )
-    for count in counts:
-        if not isinstance(count, int) or count < 1:
-            raise ValueError(f"num_frames={counts} must be positive integers; got {count!r}")
-    for low, high in zip(counts, counts[1:], strict=False):
+def all_rates(num_frames: Sequence[int], sizes: Sequence[int] = ()) -> tuple[Rate, ...]:
+    """Every frame count, at every size if there are any, cheap to dear."""
+    pairs = [Rate(*pair) for pair in product(num_frames, sizes or (0,))]
+    return tuple(sorted(pairs, key=lambda rate: (rate.pixels, rate.num_frames)))
+
+
+def _factor(a: float, b: float) -> float:
+    return max(a, b) / min(a, b)
+
+
+def _check_rising(name: str, values: tuple[int, ...]) -> None:
+    for value in values:
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}={values} must be positive integers; got {value!r}")
+    for low, high in pairwise(values):
         if high <= low:
-            raise ValueError(f"num_frames={counts} must rise; got {high} after {low}")
+            raise ValueError(f"{name}={values} must rise; got {high} after {low}")
 
 
-def _check_tags(tags: tuple[str, ...], counts: tuple[int, ...]) -> None:
-    if len(tags) != len(counts) or len(set(tags)) != len(tags):
-        raise ValueError(
-            f"tags={tags} must be {len(counts)} different labels, one per count in {counts}"
-        )
+def _check_tags(tags: tuple[str, ...], rates: Sequence[object]) -> None:
+    if len(tags) != len(rates) or len(set(tags)) != len(tags):
+        names = ", ".join(map(str, rates))
+        raise ValueError(f"tags={tags} must be {len(rates)} different labels, one each for {names}")
     for tag in tags:
         if not tag or "." in tag:
             raise ValueError(f"tags={tags}: {tag!r} must be a non-empty label without dots")

@@ -25,6 +25,7 @@ from slowfast.layers.alter import Alter, Gain
 from slowfast.layers.conv import Conv2d, Conv3d
 from slowfast.layers.norms import convert_norms
 from slowfast.models.flexible.frame_flexible import FrameFlexible
+from slowfast.models.flexible.rates import Rate
 from slowfast.models.flexible.switch import RateSwitch
 
 # By their forward: a subclass with its own (standardised weights, a norm with an activation in
@@ -34,8 +35,12 @@ _LINEAR = _CONVS | {nn.Linear.forward}
 _NORMS = {_BatchNorm.forward, nn.SyncBatchNorm.forward}
 
 
-def specialize(net: nn.Module, num_frames: int, fold_norms: bool = True) -> nn.Module:
-    """A plain copy of `net` in evaluation mode with the private layers nearest to `num_frames`.
+def specialize(
+    net: nn.Module, num_frames: int, fold_norms: bool = True, size: int = 0
+) -> nn.Module:
+    """A plain copy of `net` in evaluation mode with the private layers of the nearest rate.
+
+    That is the one nearest to `num_frames`, and to `size` where sizes are trained (0: the largest).
 
     Its logits are those of `net` at that rate, up to rounding.  Gains go into the weights behind
     them and, with `fold_norms`, BatchNorms into the weights around them; an `nn.Identity` takes
@@ -43,7 +48,7 @@ def specialize(net: nn.Module, num_frames: int, fold_norms: bool = True) -> nn.M
     Without `fold_norms` the state dict has the names of the network before its conversion.  Of a
     network that is not flexible only the norms are folded.  `net` is left as it is.
     """
-    net = convert_norms(_at_rate(copy.deepcopy(net), num_frames), "batchnorm")
+    net = convert_norms(_at_rate(copy.deepcopy(net), num_frames, size), "batchnorm")
     places = Counter(module for _, module in net.named_modules(remove_duplicate=False))
     shared = {module for module, count in places.items() if count > 1}
     with torch.no_grad():
@@ -66,21 +71,21 @@ class Specialized:
         self.nets: dict[str, nn.Module] = {}
 
     def __call__(self, clip: Tensor) -> Tensor:
-        model, tag, num_frames = self.model, "", 0
+        model, tag, rate = self.model, "", Rate(0)
         if isinstance(model, FrameFlexible):
-            num_frames = clip.shape[model.time_dim]
-            tag = model.rates.nearest(num_frames)
+            tag = model.tag_of(clip)
+            rate = model.rates.rate(tag)
         if tag not in self.nets:
-            self.nets[tag] = specialize(model, num_frames)
+            self.nets[tag] = specialize(model, rate.num_frames, size=rate.size)
         return self.nets[tag](clip)
 
 
-def _at_rate(net: nn.Module, num_frames: int) -> nn.Module:
+def _at_rate(net: nn.Module, num_frames: int, size: int) -> nn.Module:
     """`net` without a wrapper and with the layers of one rate in the place of the switches."""
     net = net.net if isinstance(net, FrameFlexible) else net
     for path, module in list(net.named_modules(remove_duplicate=False)):
         if isinstance(module, RateSwitch):
-            net.set_submodule(path, module.copies[module.rates.nearest(num_frames)])
+            net.set_submodule(path, module.copies[module.rates.nearest(num_frames, size)])
     return net
 
 

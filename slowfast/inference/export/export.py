@@ -1,0 +1,153 @@
+"""From a trained network to files that run without this project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from slowfast.inference.export.bundle import describe, write_bundle
+from slowfast.inference.export.compare import (
+    Row,
+    accuracies,
+    check,
+    errors,
+    latencies,
+    megabytes,
+    torch_way,
+)
+from slowfast.inference.export.graph import to_onnx, to_program
+from slowfast.inference.export.optional import PACKAGES, need
+from slowfast.inference.export.quantize import quantize
+from slowfast.inference.export.session import Session
+from slowfast.inference.recognizer import Recognizer
+from slowfast.models.flexible import Rate
+
+FORMATS = ("onnx", "program", "bundle")
+FILES = {"onnx": "model_{}.onnx", "int8": "model_{}.int8.onnx", "program": "model_{}.pt2"}
+BUNDLE = "bundle.zip"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to export, and how to look at it.
+
+    formats       of `FORMATS`
+    calibrate     videos that set the ranges of 8 bits; without them there is no int8
+    videos        (path, class) of those to measure the accuracy on
+    small_bundle  whether the bundle holds the networks of 8 bits
+    batch         clips of one call, timed in `repeats` turns with so many `threads`
+    """
+
+    formats: tuple[str, ...] = ("onnx", "bundle")
+    calibrate: tuple[str, ...] = ()
+    videos: tuple[tuple[str, int], ...] = ()
+    small_bundle: bool = False
+    batch: int = 1
+    repeats: int = 20
+    threads: int = 1
+
+
+def choose_rates(recognizer: Recognizer, names: Sequence[str]) -> list[Rate]:
+    """The trained rates of these names, all without any; ValueError for one that is not trained."""
+    known = {str(rate): rate for rate in recognizer.rates}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"no rate {name!r}; this network has {', '.join(known)}")
+    return [rate for name, rate in known.items() if not names or name in names]
+
+
+def planned_files(rates: Sequence[Rate], plan: Plan) -> list[str]:
+    """The names of what `export` will leave."""
+    kinds = [kind for kind in ("onnx", "program") if kind in plan.formats]
+    if plan.calibrate and "onnx" in plan.formats:
+        kinds.append("int8")
+    names = [FILES[kind].format(rate) for rate in rates for kind in kinds]
+    return [*names, BUNDLE] if "bundle" in plan.formats else names
+
+
+def export(
+    recognizer: Recognizer,
+    rates: Sequence[Rate],
+    folder: Path,
+    plan: Plan,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Row]:
+    """Writes the files of `plan` for `rates` into `folder`; a row per rate and form.
+
+    Every form has to agree with the network, see `compare.check`, but for the one of 8 bits, whose
+    distance is reported.  The files appear when all are made.  Raises ValueError where a package
+    is missing, where the network has no such form, and at once for what a bundle cannot describe.
+    """
+    need(*PACKAGES)
+    kind = "int8" if plan.small_bundle else "onnx"
+    inside = {rate: FILES[kind].format(rate) for rate in rates}
+    description = describe(recognizer, inside) if "bundle" in plan.formats else {}
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    with TemporaryDirectory(prefix=".export-", dir=folder) as made:
+        for rate in rates:
+            files = _write(recognizer, rate, Path(made), plan, tell)
+            tell(f"rate {rate}: comparing")
+            rows += _compare(recognizer, rate, files, plan)
+        if description:
+            write_bundle(Path(made) / BUNDLE, description, Path(made))
+        for name in planned_files(rates, plan):
+            (Path(made) / name).replace(folder / name)
+    return rows
+
+
+def clips_of(recognizer: Recognizer, rate: Rate, videos: Iterable[str]) -> Iterator[np.ndarray]:
+    """`(1, 3, T, S, S)` of each video as testing reads it; VideoError for one that it cannot."""
+    for path in videos:
+        pixels = recognizer.cut(path, rate.num_frames).pixels.permute(0, 3, 1, 2)
+        yield recognizer.normalize(pixels).unsqueeze(0).numpy()
+
+
+def _write(
+    recognizer: Recognizer, rate: Rate, folder: Path, plan: Plan, tell: Callable[[str], None]
+) -> dict[str, Path]:
+    """The ONNX files of a rate by the name of their form; a program is written, too, if asked."""
+    paths = {kind: folder / name.format(rate) for kind, name in FILES.items()}
+    tell(f"rate {rate}: tracing")
+    side = recognizer.cfg.DATA.TEST_CROP_SIZE
+    shape = (3, rate.num_frames, side, side)
+    size, activation = recognizer.side(rate.size), recognizer.cfg.MODEL.HEAD_ACT
+    program = to_program(recognizer.at(rate), shape, size, activation)
+    if "program" in plan.formats:
+        torch.export.save(program, paths["program"])
+    tell(f"rate {rate}: ONNX")
+    to_onnx(program, paths["onnx"])
+    if not plan.calibrate:
+        return {"ONNX Runtime": paths["onnx"]}
+    tell(f"rate {rate}: 8 bits, calibrated on {len(plan.calibrate)} clips")
+    quantize(paths["onnx"], paths["int8"], clips_of(recognizer, rate, plan.calibrate))
+    return {"ONNX Runtime": paths["onnx"], "int8": paths["int8"]}
+
+
+def _compare(
+    recognizer: Recognizer, rate: Rate, files: Mapping[str, Path], plan: Plan
+) -> list[Row]:
+    nets = {"eager": recognizer.net, "folded": recognizer.at(rate)}
+    size = recognizer.side(rate.size)
+    ways = {name: torch_way(net, size) for name, net in nets.items()}
+    ways |= {name: Session(path, plan.threads) for name, path in files.items()}
+    clips = list(clips_of(recognizer, rate, [path for path, _ in plan.videos]))
+    side, rng = recognizer.cfg.DATA.TEST_CROP_SIZE, np.random.default_rng(0)
+    shape = (3, rate.num_frames, side, side)
+    # Batches of one and three: a graph may hold a batch that it was traced with.
+    noise = [rng.standard_normal((count, *shape), np.float32) for count in (1, 3)]
+    found = errors(ways, [*noise, *clips[:16]])
+    check(str(rate), found, ("folded", "ONNX Runtime"))
+    timed = rng.standard_normal((plan.batch, *shape), np.float32)
+    taken = latencies(ways, timed, plan.repeats)
+    labels = [label for _, label in plan.videos]
+    right = accuracies(ways, clips, labels) if clips else {}
+    sizes = {name: megabytes(thing) for name, thing in (nets | dict(files)).items()}
+    return [
+        Row(str(rate), way, sizes[way], found[way], *taken[way], right.get(way)) for way in ways
+    ]
