@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slowfast.inference import Recognizer
+    from slowfast.models.flexible import Rate
 
 
 def exit_code(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """What `run(args)` returns; what the user can mend ends in one sentence and exit code 2."""
+    """What `run(args)` returns; what the user can mend ends in one sentence and exit code 2.
+
+    Ctrl-C ends it with 130, as shells have it.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be no UTF-8
     try:
         return run(args)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -32,10 +41,24 @@ def load_checkpoint(args: argparse.Namespace) -> Recognizer:
 
     import slowfast
 
+    if getattr(args, "threads", 0) < 0:
+        raise ValueError(f"--threads {args.threads} must be 1 or more, or 0 for PyTorch's own")
     if getattr(args, "threads", 0):
         torch.set_num_threads(args.threads)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     return slowfast.load(args.checkpoint, device)
+
+
+def rates_asked(model: Recognizer, args: argparse.Namespace) -> list[Rate]:
+    """`args.frames`, each once, or the trained counts, at `args.size`; ValueError if below 1."""
+    from slowfast.models.flexible import Rate
+
+    if args.size < 0:
+        raise ValueError(f"--size {args.size} must be 1 or more")
+    counts = args.frames or sorted({rate.num_frames for rate in model.rates})
+    if min(counts) < 1:
+        raise ValueError(f"--frames {min(counts)} must be 1 or more")
+    return [Rate(count, args.size) for count in dict.fromkeys(counts)]
 
 
 def study_parser(

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from slowfast.command_line import exit_code, load_checkpoint
+from slowfast.command_line import exit_code, load_checkpoint, rates_asked
 
 
 def cam(args: argparse.Namespace) -> int:
@@ -74,11 +74,8 @@ def changes(args: argparse.Namespace) -> int:
 
 def load(args: argparse.Namespace):
     """The recognizer, and the rates to look at."""
-    from slowfast.models.flexible import Rate
-
     model = load_checkpoint(args)
-    usual = sorted({rate.num_frames for rate in model.rates})
-    return model, [Rate(count, args.size) for count in dict.fromkeys(args.frames or usual)]
+    return model, rates_asked(model, args)
 
 
 def for_each(args: argparse.Namespace, make: Callable[[str, Path], list[Path]]) -> int:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast.command_line import exit_code, load_checkpoint
+from slowfast.command_line import exit_code, load_checkpoint, rates_asked
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -69,12 +69,10 @@ def run(args: argparse.Namespace) -> int:
     from slowfast.inference.feature_files import FeatureFolder, fingerprint
     from slowfast.inference.features import FeatureReader
     from slowfast.inference.inputs import find_inputs
-    from slowfast.models.flexible import Rate
 
     inputs = find_inputs(args.videos)
     model = load_checkpoint(args)
-    usual = sorted({rate.num_frames for rate in model.rates})
-    rates = [Rate(frames, args.size) for frames in dict.fromkeys(args.frames or usual)]
+    rates = rates_asked(model, args)
     reader = FeatureReader(
         model,
         args.layer,
@@ -113,7 +111,7 @@ def extract(reader, folder, inputs) -> tuple[int, int, list[str]]:
 
     done, skipped, failures = 0, 0, []
     for name, path in inputs:
-        rates = folder.missing(name)
+        rates = folder.missing(name, path)
         if not rates:
             skipped += 1
             continue

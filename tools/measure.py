@@ -13,6 +13,7 @@ and tells how long that took; exit code 1 if a budget was exceeded.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -39,7 +40,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--videos", nargs="+", metavar="VIDEOS", help="to predict; files, folders, lists; noise"
     )
     parser.add_argument("--clips", type=int, default=50, help="to predict for each budget; 50")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.clips < 1:
+        parser.error("--clips must be 1 or more")
+    if not 0 < args.seconds < float("inf"):
+        parser.error("--seconds must be a number above 0")
+    return args
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     model = load_checkpoint(args)
     if args.check:
         return check(model, args)
+    if not os.access(args.checkpoint, os.W_OK):
+        raise ValueError(f"{args.checkpoint} cannot be written to; measure a copy of it")
     costs = model.measure(args.seconds)
     store_costs(args.checkpoint, [table.to_dict() for table in model.tables])
     show(costs)

@@ -52,6 +52,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("give VIDEOS or --camera N")
     if args.stream and len(args.videos) + (args.camera is not None) != 1:
         parser.error("--stream takes one file or --camera N")
+    if args.json and args.json == args.csv:
+        parser.error(f"--json and --csv cannot both go to {args.json}")
+    for place in (args.json, args.csv):
+        if place and Path(place).is_dir():
+            parser.error(f"{place} is a folder; name a file for --json and --csv")
     return args
 
 
@@ -73,7 +78,7 @@ def predict(model, args: argparse.Namespace) -> int:
     from slowfast.datasets.video import VideoError
 
     given = sources_of(args)
-    films = films_of(args, [name for name, _ in given])
+    films = films_of(args, given)
     found, failures = [], []
     bar = tqdm(given, desc="predicting", unit="video", disable=None)
     try:
@@ -88,7 +93,8 @@ def predict(model, args: argparse.Namespace) -> int:
                 failures.append({"name": path, "error": str(error)})
                 tqdm.write(f"not read: {error}", file=sys.stderr)
     finally:  # also what was done before an error or Ctrl-C
-        write(args, found, failures)
+        if found or failures:  # else what an earlier run wrote would be lost for nothing
+            write(args, found, failures)
     if failures:
         print(f"{len(failures)} of {len(given)} videos could not be read", file=sys.stderr)
     return 1 if failures else 0
@@ -103,10 +109,13 @@ def sources_of(args: argparse.Namespace) -> list[tuple[str, str | int]]:
     return videos + camera
 
 
-def films_of(args: argparse.Namespace, names: Sequence[str]) -> list[Path | None]:
-    from slowfast.inference.drawing import names_of
+def films_of(args: argparse.Namespace, given: Sequence[tuple[str, str | int]]) -> list[Path | None]:
+    from slowfast.inference.drawing import names_of, spare
 
-    return [None] * len(names) if args.video is None else names_of(names, args.video)
+    if args.video is None:
+        return [None] * len(given)
+    names, sources = zip(*given, strict=True)
+    return spare(names_of(names, args.video), sources)
 
 
 def one(model, source, args: argparse.Namespace, film: Path | None):
@@ -132,7 +141,8 @@ def write(args: argparse.Namespace, found: Sequence, failures: Sequence[dict[str
             print(text(found, failures), end="")
         elif place:
             Path(place).parent.mkdir(parents=True, exist_ok=True)
-            Path(place).write_text(text(found, failures), encoding="utf-8")
+            words = text(found, failures)  # names may be no UTF-8
+            Path(place).write_text(words, encoding="utf-8", errors="surrogateescape")
 
 
 # ---------------------------------------------------------------------------- streams
@@ -145,18 +155,21 @@ def stream(model, args: argparse.Namespace) -> int:
     import av
 
     from slowfast.datasets.video import VideoError
-    from slowfast.inference.drawing import new_film
+    from slowfast.inference.drawing import new_film, spare
     from slowfast.inference.stream import open_feed, rates_within, watch
 
     rates = rates_within(model, args.frames, args.size, args.max_gflops, args.max_ms)
     for rate in rates:
         model.warm_up(rate)
     source = args.videos[0] if args.videos else args.camera
+    if args.video:
+        spare([args.video], [source])
     found, failures, shown = [], [], -1.0
     try:
-        with suppress(KeyboardInterrupt), ExitStack() as stack:
+        with ExitStack() as stack:
             feed = stack.enter_context(open_feed(source, args.window or model.clip_seconds))
             film = stack.enter_context(new_film(args.video, feed.fps)) if args.video else None
+            stack.enter_context(suppress(KeyboardInterrupt))  # inside: the film is kept
             for seen in watch(model, feed, args.hop, rates, args.topk):
                 found.append(seen.prediction)
                 print(line(seen), flush=True)

@@ -59,7 +59,8 @@ def read(path, rule, num_frames):  # frames of the steady timeline, and their pi
 def main(path, video, rate=""):  # (class, score), best first
     with zipfile.ZipFile(path) as file:
         about = json.loads(file.read("bundle.json"))
-        chosen = about["rates"][rate or list(about["rates"])[-1]]
+        rates = about["rates"]
+        chosen = rates.get(rate or [*rates][-1]) or sys.exit(f"no rate {rate}, but {[*rates]}")
         session = onnxruntime.InferenceSession(file.read(chosen["file"]))
     _, pixels = read(video, about["reading"], chosen["num_frames"])
     clip = (pixels / np.float32(255) - np.float32(about["mean"])) / np.float32(about["std"])
@@ -69,4 +70,5 @@ def main(path, video, rate=""):  # (class, score), best first
 
 
 if __name__ == "__main__":
+    sys.excepthook = lambda kind, error, _: print(f"error: {error}", file=sys.stderr)
     print(*main(*sys.argv[1:])[:5], sep="\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from slowfast.engine.checkpoint import Checkpoints
-from slowfast.engine.study import Member, run_members, variant
+from slowfast.engine.study import Member, check_one_size, run_members, variant
 from slowfast.models.flexible import RULES
 from slowfast.report.any_frame import any_frame_summary, any_frame_table
 from slowfast.report.tables import to_markdown
@@ -22,7 +22,7 @@ class AnyFrameStudy:
     """The study of one flexible configuration, in `folder/seed_N/`.
 
     `separate` are frame counts for which a plain network is trained too.  Raises ValueError if the
-    configuration is not flexible or one of them is not tested.
+    configuration is not flexible, is of several sizes, or one of them is not tested.
     """
 
     cfg: CfgNode
@@ -33,6 +33,7 @@ class AnyFrameStudy:
     def __post_init__(self) -> None:
         if not self.cfg.FFN.ENABLE:
             raise ValueError("the study is one of a flexible network; set FFN.ENABLE True")
+        check_one_size(self.cfg)
         if untested := set(self.separate) - set(self.cfg.TEST.NUM_FRAMES):
             raise ValueError(f"TEST.NUM_FRAMES lacks the counts to compare at: {sorted(untested)}")
 

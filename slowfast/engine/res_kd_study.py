@@ -25,7 +25,7 @@ class ResolutionStudy:
     """The study of three configurations in `folder/seed_N/`: a teacher's and its student's two.
 
     `alone` learns from the labels, `distilled` from the teacher of its seed, too.  Raises
-    ValueError unless all have one schedule and network, and both students one size.
+    ValueError unless all have one schedule, network and frame count, and both students one size.
     """
 
     teacher: CfgNode
@@ -40,6 +40,14 @@ class ResolutionStudy:
         for section in SAME:
             if not self.teacher[section] == self.alone[section] == self.distilled[section]:
                 raise ValueError(f"all networks must have one {section}, or they do not compare")
+        for cfg in (self.teacher, self.alone, self.distilled):
+            counts = sorted({*frame_counts(cfg), *cfg.TEST.NUM_FRAMES})
+            if cfg.FFN.ENABLE or len(counts) > 1 or cfg.TEST.SIZES:
+                raise ValueError(
+                    "each network must be plain and tested at its one frame count and size; got "
+                    f"FFN.ENABLE {cfg.FFN.ENABLE}, frame counts {counts} and TEST.SIZES "
+                    f"{list(cfg.TEST.SIZES)}"
+                )
         sizes = {size for cfg in (self.alone, self.distilled) for size in _sizes(cfg)}
         if len(sizes) > 1:
             raise ValueError(f"both students must see one size; theirs are {sorted(sizes)} pixels")

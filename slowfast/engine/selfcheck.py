@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from typing import NamedTuple
 
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from slowfast.config import frame_counts, input_size
+from slowfast.config import frame_counts, input_size, trained_sizes
 from slowfast.engine.device import AMP_DTYPES
 
 logger = logging.getLogger(__name__)
@@ -44,8 +45,9 @@ def check_mixed_precision(model: nn.Module, cfg: CfgNode, device: torch.device) 
     """
     if not cfg.TRAIN.MIXED_PRECISION:
         return
-    dtype, size = AMP_DTYPES[cfg.TRAIN.AMP_DTYPE], input_size(cfg)
-    clips = [torch.zeros(1, 3, t, size, size, device=device) for t in frame_counts(cfg)]
+    dtype, sizes = AMP_DTYPES[cfg.TRAIN.AMP_DTYPE], trained_sizes(cfg) or (input_size(cfg),)
+    pairs = product(frame_counts(cfg), sizes)
+    clips = [torch.zeros(1, 3, t, size, size, device=device) for t, size in pairs]
     found = cases(model, clips)
     worst = max((check(case, dtype) for case in found), default=0.0)
     logger.info(

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from fvcore.common.config import CfgNode
 
-from slowfast.config import frame_counts, tested_sizes, trained_sizes
+from slowfast.config import frame_counts, trained_sizes
 from slowfast.datasets import DATASETS
 from slowfast.engine.study import Member, dataset_of, run_members, variant
 from slowfast.models import build_model
 from slowfast.models.flexible import Rate, all_rates
 from slowfast.report.cost import gflops
 from slowfast.report.document import Document
-from slowfast.report.size_results import SizeResults
+from slowfast.report.size_results import SizeResults, axes_of
 from slowfast.report.sizes import size_document
 
 
@@ -46,8 +46,10 @@ class SizeStudy:
 
     @property
     def tested(self) -> tuple[Rate, ...]:
-        counts = set(self.cfg.TEST.NUM_FRAMES) or frame_counts(self.cfg)
-        return all_rates(sorted({*counts, *frame_counts(self.cfg)}), tested_sizes(self.cfg))
+        """The trained pairs, and those of TEST."""
+        test = self.cfg.TEST
+        counts = {*test.NUM_FRAMES, *frame_counts(self.cfg)}
+        return all_rates(sorted(counts), sorted({*test.SIZES, *trained_sizes(self.cfg)}))
 
     def run(self, processes: int) -> None:
         """Train and test what is not there yet, `processes` networks at a time."""
@@ -58,7 +60,7 @@ class SizeStudy:
         return [self.flexible(seed), *(self.separate(seed, rate) for rate in self.trained)]
 
     def flexible(self, seed: int) -> Member:
-        return self._member("ffn", seed)
+        return self._member("ffn", seed, *_tests(self.tested))
 
     def separate(self, seed: int, rate: Rate) -> Member:
         """The plain network of a pair; that of the highest is tested at all of them."""
@@ -68,9 +70,8 @@ class SizeStudy:
             *("FFN.ENABLE", False, "FFN.SIZES", [], "DATA.NUM_FRAMES", rate.num_frames),
             *("DATA.TRAIN_CROP_SIZE", rate.size, "DATA.TRAIN_JITTER_SCALES", scales),
             *("DATA.TEST_CROP_SIZE", data.TEST_CROP_SIZE * rate.size // full),
+            *_tests(self.tested if rate == self.trained[-1] else [rate]),
         ]
-        if rate != self.trained[-1]:
-            overrides += ["TEST.NUM_FRAMES", [rate.num_frames], "TEST.SIZES", [rate.size]]
         return self._member(f"plain_{rate}", seed, *overrides)
 
     def _member(self, name: str, seed: int, *overrides: object) -> Member:
@@ -110,6 +111,12 @@ class SizeStudy:
             "one network are resized from the largest",
         }
         return size_document(self.results(), figures, facts, [command])
+
+
+def _tests(rates: Sequence[Rate]) -> list[object]:
+    """What has a network tested at all pairs of these counts and sizes."""
+    counts, sizes = axes_of(rates)
+    return ["TEST.NUM_FRAMES", counts, "TEST.SIZES", sizes]
 
 
 def _accuracies(member: Member) -> dict[Rate, float]:

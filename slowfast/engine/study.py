@@ -51,15 +51,25 @@ class Member:
 def members(cfg: CfgNode, seed: int, folder: Path) -> list[Member]:
     """The flexible network of `cfg` and a plain twin per trained count, most work first.
 
-    Raises ValueError if `cfg` is not of a flexible network.
+    Raises ValueError if `cfg` is not of a flexible network, or is of several sizes.
     """
     if not cfg.FFN.ENABLE:
         raise ValueError("a study compares a flexible network with plain ones; set FFN.ENABLE True")
+    check_one_size(cfg)
     variants = {"ffn": []} | {
         f"plain_{t}": ["FFN.ENABLE", False, "DATA.NUM_FRAMES", t] for t in frame_counts(cfg)
     }
     found = [variant(cfg, name, overrides, seed, folder) for name, overrides in variants.items()]
     return sorted(found, key=lambda member: -member.work)
+
+
+def check_one_size(cfg: CfgNode) -> None:
+    """ValueError where a study of frame counts alone would find sizes among its results."""
+    if trained_sizes(cfg) or cfg.TEST.SIZES:
+        raise ValueError(
+            f"FFN.SIZES={list(cfg.FFN.SIZES)} and TEST.SIZES={list(cfg.TEST.SIZES)}: the study is "
+            "one of frame counts alone, set both to []; tools/size_study.py is one of sizes"
+        )
 
 
 def variant(

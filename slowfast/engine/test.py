@@ -100,6 +100,12 @@ def activated_rate(model: nn.Module, rate: int | Rate, trained: tuple[Rate, ...]
     return trained[-1]
 
 
+def _is_trained(rate: int | Rate, trained: tuple[Rate, ...]) -> bool:
+    """Whether the network has layers of the rate's own: where no size has, its frame count's."""
+    tested = rate if isinstance(rate, Rate) else Rate(rate)
+    return (tested if trained[0].size else Rate(tested.num_frames)) in trained
+
+
 def test_record(
     model: nn.Module, result: Evaluation, cfg: CfgNode, rule: str = "nearest"
 ) -> dict[str, Any]:
@@ -128,7 +134,7 @@ def test_record(
         "by_frames": {
             str(rate): {
                 "rate": activated_rate(model, rate, trained).plain,
-                "rule": "trained" if str(rate) in map(str, trained) else rule,
+                "rule": "trained" if _is_trained(rate, trained) else rule,
                 **meter.record(),
             }
             for rate, meter in result.by_frames.items()

@@ -23,7 +23,8 @@ class BackgroundWriter:
     """Runs one job after the other in a thread of its own, and never lets its caller wait.
 
     While one runs, one of each of `kinds` may wait, that of the first kind goes first; a newer one
-    takes its place.  The error of a job comes up at the next call.  All calls come from one thread.
+    takes its place.  The error of a job comes up at the next call; until then no other job runs, as
+    it may build on the one that failed.  All calls come from one thread.
     """
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
@@ -32,6 +33,7 @@ class BackgroundWriter:
         self._kinds = kinds
         self._waiting: dict[str, _Job] = {}
         self._turns: list[Future] = []
+        self._failed = False
 
     def make_room(self, kind: str) -> str | None:
         """Drop the job of this kind that waits and return its name, or None if there is none.
@@ -67,16 +69,23 @@ class BackgroundWriter:
         """Run the job that is next; there is none where one was left out."""
         with self._lock:
             kind = next((kind for kind in self._kinds if kind in self._waiting), None)
-            if kind is None:
+            if kind is None or self._failed:
                 return
             job = self._waiting.pop(kind)
-        job.run()
+        try:
+            job.run()
+        except BaseException:
+            self._failed = True
+            raise
 
     def _collect(self) -> None:
         """Forget the turns that are over; raise the first error among them."""
         done = [turn for turn in self._turns if turn.done()]
         self._turns = [turn for turn in self._turns if turn not in done]
         for error in filter(None, (turn.exception() for turn in done)):
+            with self._lock:
+                self._waiting.clear()
+                self._failed = False
             raise error
 
 

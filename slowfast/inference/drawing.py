@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -129,3 +130,12 @@ def names_of(inputs: Sequence[str], out: Path) -> list[Path]:
     if out.suffix:
         raise ValueError(f"{len(inputs)} videos do not fit into one {out}; name a folder")
     return [out / f"{name}.mp4" for name in inputs]
+
+
+def spare(films: list[Path], sources: Sequence[str | int]) -> list[Path]:
+    """`films`; ValueError where one would take the place of a video that is to be read."""
+    videos = {os.path.realpath(source) for source in sources if not isinstance(source, int)}
+    for film in films:
+        if os.path.realpath(film) in videos:
+            raise ValueError(f"{film} is a video to be read; give labelled ones another place")
+    return films

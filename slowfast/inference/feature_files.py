@@ -45,8 +45,13 @@ class FeatureFolder:
         self._check_settings()
         self._in_table = {rate: self._names_in_table(rate) for rate in rates}
 
-    def missing(self, name: str) -> list[Rate]:
-        """The rates at which video `name` has no features yet."""
+    def missing(self, name: str, path: str = "") -> list[Rate]:
+        """The rates at which video `name` has no features yet.
+
+        ValueError where files hold those of another video of this name than that at `path`.
+        """
+        for rate in self.rates:
+            self._check_video(rate, name, path)
         return [
             rate
             for rate in self.rates
@@ -58,6 +63,7 @@ class FeatureFolder:
         for rate, rows in features.rows.items():
             about = {
                 "video": os.path.basename(path),
+                **({"bytes": _bytes(path)} if _bytes(path) else {}),
                 "fps": features.fps,
                 "video_frames": features.video_frames,
                 "duration": features.video_frames / features.fps,
@@ -73,6 +79,16 @@ class FeatureFolder:
                 temporary.write_text(json.dumps(about), encoding="utf-8")
             with whole_file(target) as temporary, temporary.open("wb") as file:
                 np.save(file, rows)
+
+    def _check_video(self, rate: Rate, name: str, path: str) -> None:
+        file = self._file(rate, name, ".json")
+        if not _bytes(path) or not file.exists():
+            return
+        if json.loads(file.read_text(encoding="utf-8")).get("bytes", 0) not in (0, _bytes(path)):
+            raise ValueError(
+                f"{file} is of another video called {name!r} than {path}; choose another --out, or "
+                "give both in one command, which tells them apart"
+            )
 
     def finish(self) -> list[Path]:
         """Where the features are; makes the tables, if that is the kind, of all that is there."""
@@ -152,6 +168,11 @@ def _is_whole(path: Path) -> bool:
         return np.load(path, mmap_mode="r").size > 0
     except (OSError, ValueError, EOFError):
         return False
+
+
+def _bytes(path: str) -> int:
+    """Of a video file; 0 for a folder of images, and where there is none."""
+    return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
 def _name(part: Path, file: Path) -> str:

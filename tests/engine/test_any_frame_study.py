@@ -47,6 +47,11 @@ def test_a_study_of_a_plain_network_is_refused(motion, tmp_path):
         study_of(motion, tmp_path, "FFN.ENABLE", False)
 
 
+def test_a_study_of_several_sizes_is_refused(motion, tmp_path):
+    with pytest.raises(ValueError, match="one of frame counts alone"):
+        study_of(motion, tmp_path, "TEST.SIZES", [8, 16])
+
+
 def test_a_separate_count_that_is_not_tested_is_refused(motion, tmp_path):
     with pytest.raises(ValueError, match=re.escape("counts to compare at: [7]")):
         study_of(motion, tmp_path, separate=(3, 7))

@@ -164,6 +164,29 @@ def test_the_error_of_a_background_write_comes_up_at_the_next_call(tmp_path, mon
     checkpoints.close()  # it is said once
 
 
+def test_what_waits_behind_a_failed_write_does_not_get_to_the_disk(tmp_path, monkeypatch):
+    # The checkpoint knows of the best, so a resumed run would take it to be there.
+    gate = Gate(monkeypatch)
+    write = gate.write
+
+    def fail_once(state, path):
+        gate.write = write
+        raise OSError("broken")
+
+    gate.write = fail_once
+    checkpoints = Checkpoints(tmp_path, background=True)
+    checkpoints.save_best(state(1))
+    assert gate.begun.wait(60)
+    checkpoints.save(1, state(1))
+    gate.open.set()
+    with pytest.raises(OSError, match="broken"):
+        checkpoints.wait()
+    assert names(tmp_path) == []
+    checkpoints.save(2, state(2))
+    checkpoints.close()
+    assert epochs(checkpoints) == [2]
+
+
 def test_a_failed_background_write_does_not_hide_the_error_that_ended_the_run(
     tmp_path, monkeypatch, caplog
 ):

@@ -78,6 +78,12 @@ def test_networks_with_another_schedule_are_refused(motion, tmp_path):
         study_of(motion, tmp_path, "SOLVER.MAX_EPOCH", 2)
 
 
+@pytest.mark.parametrize("key", ["TEST.NUM_FRAMES", "TEST.SIZES"])
+def test_tests_that_the_report_cannot_compare_are_refused(motion, tmp_path, key):
+    with pytest.raises(ValueError, match="its one frame count and size"):
+        study_of(motion, tmp_path, key, [2, 4])
+
+
 def test_students_of_other_sizes_are_refused(motion, tmp_path):
     with pytest.raises(ValueError, match="must see one size"):
         study_of(motion, tmp_path, "DISTILL.STUDENT_SIZE", 4)

@@ -9,11 +9,14 @@ import torch
 import slowfast.weights
 from helpers.runs import tiny_cfg
 from slowfast.datasets import build_loader
-from slowfast.engine import run, size_study
+from slowfast.engine import run, selfcheck, size_study
+from slowfast.engine.evaluate import Evaluation
+from slowfast.engine.meters import METERS
 from slowfast.engine.precise_bn import precise_statistics
 from slowfast.engine.size_study import SizeStudy
+from slowfast.engine.test import test_record as record_of
 from slowfast.models import build_model
-from slowfast.models.flexible import Rate, sized
+from slowfast.models.flexible import Rate, all_rates, sized
 
 PAIRS = ["2x8", "4x8", "2x16", "4x16"]
 SIZES = ("FFN.SIZES", [8, 16], "SOLVER.MAX_EPOCH", 1, "TEST.NUM_FRAMES", [2, 3, 4])
@@ -86,6 +89,39 @@ def test_a_study_compares_one_network_with_one_per_pair(motion, tmp_path, monkey
     assert len(document.claims) == 4 and all(p.path.exists() for p in document.pictures)
     page, text = document.write(tmp_path, "sizes")
     assert "figures/sizes_heatmap.png" in text.read_text() and "the command" in page.read_text()
+
+
+@pytest.mark.parametrize("tested", [[], [10]])
+def test_a_study_tests_its_trained_pairs_whatever_else_is_tested(motion, tmp_path, tested):
+    keys = ("TEST.NUM_FRAMES", tested and [3], "TEST.SIZES", tested)
+    study = SizeStudy(tiny_cfg(motion, tmp_path, *SIZES, *keys), [5], tmp_path)
+    assert set(PAIRS) <= set(map(str, study.tested))
+    for member in (study.flexible(5), study.separate(5, study.trained[-1])):
+        test = member.cfg.TEST
+        assert all_rates(test.NUM_FRAMES, test.SIZES) == study.tested
+    assert list(study.separate(5, Rate(2, 8)).cfg.TEST.SIZES) == [8]
+
+
+def test_frame_counts_of_a_network_without_sizes_are_trained_at_any_size(motion, tmp_path):
+    cfg = tiny_cfg(motion, tmp_path, "FFN.ANY_FRAME", "interpolated", "TEST.SIZES", [8, 16])
+    model, meters = build_model(cfg), Evaluation()
+    for rate in all_rates((2, 3), (8, 16)):
+        meters.by_frames[rate] = METERS["top1"](16)
+        meters.by_frames[rate].add(torch.eye(16)[:2], torch.arange(2))
+    rows = record_of(model, meters, cfg, "interpolated")["by_frames"]
+    rules = {pair: row["rule"] for pair, row in rows.items()}
+    assert rules == dict.fromkeys(["2x8", "2x16"], "trained") | dict.fromkeys(
+        ["3x8", "3x16"], "interpolated"
+    )
+
+
+def test_mixed_precision_is_checked_at_every_size(motion, tmp_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr(selfcheck, "check", lambda case, dtype: checked.append(case.shape) or 0.0)
+    cfg = tiny_cfg(motion, tmp_path, *SIZES, "TRAIN.MIXED_PRECISION", True)
+    selfcheck.check_mixed_precision(build_model(cfg), cfg, torch.device("cpu"))
+    seen = {(shape[2], shape[3]) for shape in checked if shape[1] == 3}
+    assert seen == {(2, 8), (4, 8), (2, 16), (4, 16)}
 
 
 def test_a_study_without_sizes_is_refused(motion, tmp_path):

@@ -35,6 +35,12 @@ def test_a_study_of_a_plain_network_is_refused(motion, tmp_path):
         members(tiny_cfg(motion, tmp_path, "FFN.ENABLE", False), 0, tmp_path)
 
 
+@pytest.mark.parametrize("key", ["FFN.SIZES", "TEST.SIZES"])
+def test_a_study_of_frame_counts_refuses_sizes_before_it_trains(motion, tmp_path, key):
+    with pytest.raises(ValueError, match="tools/size_study.py is one of sizes"):
+        members(tiny_cfg(motion, tmp_path, key, [8, 16]), 0, tmp_path)
+
+
 def test_the_report_holds_every_network_at_every_frame_count(study, tmp_path):
     report = build_report({3: study}, "a study", ["make study"])
     assert report.rates == (2, 4) and report.tested == (1, 2, 3, 4)

@@ -111,6 +111,10 @@ def test_several_clips_give_one_output_each_in_their_order(pack):
         torch.testing.assert_close(output, model(clip))
 
 
+def test_without_sizes_an_input_need_not_be_like_an_image():
+    assert flexible(time_dim=0).tag_of(torch.empty(4)) == "4"
+
+
 def test_low_rate_clip_does_not_change_high_rate_logits():
     model = flexible().train()
     other = copy.deepcopy(model)

@@ -51,8 +51,11 @@ class FrameFlexible(nn.Module):
 
     def tag_of(self, clip: Tensor) -> str:
         """The tag of the rate that runs for `clip`."""
+        num_frames = clip.shape[self.time_dim]
+        if not self.rates.sizes:  # then nothing has to be like an image
+            return self.rates.nearest(num_frames)
         height, width = clip.shape[-2:]
-        return self.rates.nearest(clip.shape[self.time_dim], (height * width) ** 0.5)
+        return self.rates.nearest(num_frames, (height * width) ** 0.5)
 
     def _run(self, clip: Tensor, *also: Any) -> Any:
         if clip.ndim <= self.time_dim:
