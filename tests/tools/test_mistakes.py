@@ -52,11 +52,12 @@ def test_results_of_before_survive_a_command_that_did_nothing(network, video, tm
     assert out.read_text() == before
 
 
-def test_a_name_that_is_no_text_is_written_as_it_is(network, video, tmp_path):
+def test_a_name_that_is_no_text_is_written_as_it_is(network, video, tmp_path, capsysbinary):
     strange = tmp_path / os.fsdecode(b"b\xff\xe9.mp4")
     video.rename(strange)
     assert predict.main([network, str(strange), "--csv", str(tmp_path / "out.csv")]) == 0
     assert b"b\xff\xe9.mp4," in (tmp_path / "out.csv").read_bytes()
+    assert b"b\xff\xe9.mp4: " in capsysbinary.readouterr().out
 
 
 def test_ctrl_c_keeps_what_was_filmed_of_a_stream(network, video, tmp_path, monkeypatch):
