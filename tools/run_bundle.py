@@ -11,8 +11,8 @@ import onnxruntime
 
 def resize(frame, height, width, antialias=True):  # as PyTorch does with bytes, to the bit
     for axis, size in ((1, width), (0, height)):
-        step = frame.shape[axis] / size
-        middles, reach = (np.arange(size)[:, None] + 0.5) * step, max(step, 1.0) ** antialias
+        reach = max(step := frame.shape[axis] / size, 1.0) ** antialias
+        middles = (np.arange(size)[:, None] + 0.5) * step
         parts = np.clip(1 - abs(np.arange(frame.shape[axis]) + 0.5 - middles) / reach, 0, None)
         parts /= parts.sum(1, keepdims=True)
         bits = next(b for b in range(23) if b == 22 or parts.max() * 2 ** (b + 1) >= 2**15 - 0.5)
@@ -28,10 +28,9 @@ def see(frame, rule):  # a decoded frame as the network's pixels
     pixels = np.rot90(resize(frame.to_ndarray(format="rgb24"), h, w), round(frame.rotation / 90))
     h, w, short, size = *pixels.shape[:2], rule["short_side"], rule["size"]
     if short:
-        h, w = (int(side / min(h, w) * short) for side in (h, w))
-        pixels = resize(pixels, h, w, rule["antialias"])
+        pixels = resize(pixels, *(int(s / min(h, w) * short) for s in (h, w)), rule["antialias"])
     side = size if short else min(h, w)
-    y, x = (int(getattr(np, rule["rounding"])((whole - side) / 2)) for whole in (h, w))
+    y, x = (int(getattr(np, rule["rounding"])((whole - side) / 2)) for whole in pixels.shape[:2])
     return resize(pixels[y : y + side, x : x + side], size, size)
 
 
@@ -58,15 +57,14 @@ def read(path, rule, num_frames):  # frames of the steady timeline, and their pi
 
 def main(path, video, rate=""):  # (class, score), best first
     with zipfile.ZipFile(path) as file:
-        about = json.loads(file.read("bundle.json"))
-        rates = about["rates"]
+        rates = (about := json.loads(file.read("bundle.json")))["rates"]
         chosen = rates.get(rate or [*rates][-1]) or sys.exit(f"no rate {rate}, but {[*rates]}")
         session = onnxruntime.InferenceSession(file.read(chosen["file"]))
-    _, pixels = read(video, about["reading"], chosen["num_frames"])
+    pixels = read(video, about["reading"], chosen["num_frames"])[1]
     clip = (pixels / np.float32(255) - np.float32(about["mean"])) / np.float32(about["std"])
     clip = (clip[..., ::-1] if about["bgr"] else clip).transpose(3, 0, 1, 2)[None]
     scores = session.run(["scores"], {"clip": clip})[0][0].tolist()
-    return [(about["labels"][k], scores[k]) for k in np.argsort(scores)[::-1]]
+    return sorted(zip(about["labels"], scores, strict=True), key=lambda pair: -pair[1])
 
 
 if __name__ == "__main__":
