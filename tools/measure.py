@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from slowfast.command_line import exit_code, load_checkpoint
+from slowfast.command_line import add_precision, exit_code, load_checkpoint
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -27,6 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("checkpoint", help="a file of this project, like best.safetensors")
     parser.add_argument("--device", default="", help="cuda if there is one, else cpu")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; PyTorch's own number")
+    add_precision(parser)
     parser.add_argument("--seconds", type=float, default=60, help="to measure for, about; 60")
     parser.add_argument("--check", action="store_true", help="predict within the stored table")
     parser.add_argument(

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast.command_line import exit_code, load_checkpoint
+from slowfast.command_line import add_precision, exit_code, load_checkpoint
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,6 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--hop", type=float, default=0.5, metavar="SECONDS", help="to the next prediction; 0.5")
     add("--device", default="", help="cuda if there is one, else cpu")
     add("--threads", type=int, default=0, help="of the CPU; PyTorch's own number")
+    add_precision(parser)
     args = parser.parse_args(argv)
     if not args.videos and args.camera is None:
         parser.error("give VIDEOS or --camera N")

@@ -31,15 +31,17 @@ class NothingFits(ValueError):
 
 
 class Place(NamedTuple):
-    """Where times hold: the processor, its threads, and the release of PyTorch."""
+    """Where times hold: the processor, its threads, the release of PyTorch and the precision."""
 
     device: str
     threads: int
     torch: str
+    precision: str = "fp32"
 
     def __str__(self) -> str:
         threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.threads else ""
-        return f"{self.device}{threads}, torch {self.torch}"
+        precision = f", {self.precision}" if self.precision != "fp32" else ""
+        return f"{self.device}{threads}, torch {self.torch}{precision}"
 
 
 class Cost(NamedTuple):
@@ -60,10 +62,11 @@ class Costs:
     device: str = ""
     threads: int = 0
     torch: str = ""
+    precision: str = "fp32"
 
     @property
     def place(self) -> Place:
-        return Place(self.device, self.threads, self.torch)
+        return Place(self.device, self.threads, self.torch, self.precision)
 
     def among(self, rates: Iterable[Rate]) -> Costs:
         """The same without the other rates."""
@@ -112,20 +115,21 @@ class Costs:
                 )
                 for row in stored["rates"]
             }
-            return cls(rows, str(stored["device"]), int(stored["threads"]), str(stored["torch"]))
+            where = str(stored["device"]), int(stored["threads"]), str(stored["torch"])
+            return cls(rows, *where, str(stored.get("precision", "fp32")))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"a table of costs is damaged ({error}); measure anew with tools/measure.py FILE"
             ) from error
 
 
-def place(device: torch.device | str = "cpu") -> Place:
-    """Where a network on `device` runs now."""
+def place(device: torch.device | str = "cpu", precision: str = "fp32") -> Place:
+    """Where, and how, a network on `device` runs now."""
     device = torch.device(device)
     if device.type == "cuda":
-        return Place(torch.cuda.get_device_name(device), 0, torch.__version__)
+        return Place(torch.cuda.get_device_name(device), 0, torch.__version__, precision)
     name = _processor() if device.type == "cpu" else device.type
-    return Place(name, torch.get_num_threads(), torch.__version__)
+    return Place(name, torch.get_num_threads(), torch.__version__, precision)
 
 
 @cache

@@ -19,6 +19,7 @@ from slowfast.datasets.sampling import Sampling
 from slowfast.datasets.transforms import Normalize
 from slowfast.datasets.transforms.crops import cut
 from slowfast.inference.budget import Cost, Costs, bound, place, rising, timed_blocks
+from slowfast.inference.precision import PRECISIONS, ToLogits, check_precision
 from slowfast.inference.predictions import Prediction, top_classes
 from slowfast.inference.sources import Source, clip_seconds, open_source
 from slowfast.layers.resize import resize
@@ -76,7 +77,8 @@ class Recognizer(nn.Module):
     costs    the table measured on this device with so many threads, or None; `tables` has all
 
     It sees a video as testing does with one view of one crop, and runs the specialised network of
-    the rate, made when first needed from the weights of that moment.
+    the rate, made when first needed from the weights of that moment, in `precision`: fp32, bf16 or
+    fp16.  Raises ValueError for another one.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Recognizer(nn.Module):
         cfg: CfgNode,
         labels: Sequence[str] = (),
         costs: Costs | Sequence[Costs] | None = None,
+        precision: str = "fp32",
     ) -> None:
         super().__init__()
         self.net = net
@@ -93,6 +96,8 @@ class Recognizer(nn.Module):
         self.tables = [costs] if isinstance(costs, Costs) else list(costs or ())
         data = cfg.DATA
         self.normalize = Normalize(data.MEAN, data.STD, bgr=data.REVERSE_INPUT_CHANNEL)
+        self.precision = precision
+        check_precision(precision, self.device)
         self._testing = _testing_cfg(cfg)
         self._entry = DATASETS.get(cfg.TEST.DATASET)
         self._crops = build_crops(self._testing, "test", self._entry)
@@ -117,7 +122,7 @@ class Recognizer(nn.Module):
     @property
     def costs(self) -> Costs | None:
         """What was measured where the network is now, for the rates that it has."""
-        here, rates = place(self.device), set(self.rates)
+        here, rates = place(self.device, self.precision), set(self.rates)
         found = (table for table in self.tables if table.place == here)
         return next((table for table in found if set(table.rows) == rates), None)
 
@@ -149,7 +154,9 @@ class Recognizer(nn.Module):
         if trained not in self._nets:
             with torch.inference_mode(False):  # or no gradient could pass it, ever
                 net = specialize(self.net, trained.num_frames, size=trained.size)
-            self._nets[trained] = LastExit(net) if isinstance(net, FrameExit) else net
+            if isinstance(net, FrameExit) or self.precision != "fp32":
+                net = ToLogits(net, PRECISIONS[self.precision])
+            self._nets[trained] = net
         return self._nets[trained]
 
     def gflops(self, num_frames: int, size: int = 0) -> float:
@@ -302,7 +309,7 @@ class Recognizer(nn.Module):
     def _measure_once(self) -> Costs:
         logger.warning(
             "measuring what %d rates take on %s; to keep it: python tools/measure.py FILE",
-            *(len(self.rates), place(self.device)),
+            *(len(self.rates), place(self.device, self.precision)),
         )
         return self.measure()
 
@@ -320,7 +327,7 @@ class Recognizer(nn.Module):
 
         It takes up to about `seconds`, or longer where 53 turns of all rates do.
         """
-        here = place(self.device)
+        here = place(self.device, self.precision)
         blocks = timed_blocks(
             {rate: partial(self.run, self._noise(rate), rate.size) for rate in self.rates},
             self.clock,
@@ -358,14 +365,3 @@ def _testing_cfg(cfg: CfgNode) -> CfgNode:
     cfg.defrost()
     cfg.TEST.NUM_ENSEMBLE_VIEWS = cfg.TEST.NUM_SPATIAL_CROPS = 1
     return cfg
-
-
-class LastExit(nn.Module):
-    """The logits of the last exit of a network that has several."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, clip: Tensor) -> Tensor:
-        return final_logits(self.net(clip))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,28 +17,33 @@ from slowfast.engine.benchmark.timing import check_equal, take_turns
 from slowfast.engine.benchmark.training import as_the_originals
 from slowfast.inference.export import Session, quantize, to_onnx, to_program
 from slowfast.inference.export.optional import PACKAGES, installed
+from slowfast.inference.precision import ToLogits, is_native
 from slowfast.models import FrameFlexible, build_model
 from slowfast.models.flexible import specialize
 
-TOLERANCE = 1e-4  # of the logits' scale
+TOLERANCE, TOLERANCE_BF16 = 1e-4, 5e-2  # of the logits' scale
 
 
 def time_inference(
     cfg: CfgNode, batch: int, repeats: int, device: str = "cpu"
 ) -> list[dict[str, Any]]:
-    """A row per trained frame count: seconds of the flexible network in three to five ways.
+    """Rows for each trained frame count: milliseconds of a batch in three to six ways.
 
-    `baseline` computes as the originals do, `flexible` as this project, `specialised` is the plain
-    network of that rate.  On a CPU where ONNX Runtime is installed, `onnx` is its graph there, with
-    as many threads, and `int8` that in 8 bits, calibrated on noise: its time counts, its logits do
-    not.  The columns `A_over_B` say how many times faster A is than B; without an A it is
-    `specialised`.  Raises ValueError if the logits of another way differ.
+        baseline      the flexible network computed as the originals do
+        flexible      the same as this project does
+        specialised   the plain network of that rate, norms and gains folded
+        bf16          that in 16 bits, where the device has them
+        onnx          its graph in ONNX Runtime with as many threads, on a CPU where that is there
+        int8          the graph in 8 bits, calibrated on noise
+
+    `over_baseline` and `over_flexible` say how many times as fast a way is.  Raises ValueError if
+    logits differ by more than rounding; those in 8 bits mean nothing and are not compared.
     """
     torch.manual_seed(0)
     model = as_if_trained(build_model(cfg)).to(device)
     size = cfg.DATA.TEST_CROP_SIZE
     clips = {t: torch.randn(batch, 3, t, size, size, device=device) for t in model.rates.num_frames}
-    return [_row(model, clip, repeats, device) for clip in clips.values()]
+    return [row for clip in clips.values() for row in _rows(model, clip, repeats)]
 
 
 def as_if_trained(model: FrameFlexible) -> FrameFlexible:
@@ -53,7 +60,7 @@ def as_if_trained(model: FrameFlexible) -> FrameFlexible:
 
 
 @torch.inference_mode()
-def _row(model: FrameFlexible, clip: Tensor, repeats: int, device: str) -> dict[str, Any]:
+def _rows(model: FrameFlexible, clip: Tensor, repeats: int) -> list[dict[str, Any]]:
     num_frames = clip.shape[2]
     plain = specialize(model, num_frames)
 
@@ -66,24 +73,32 @@ def _row(model: FrameFlexible, clip: Tensor, repeats: int, device: str) -> dict[
         "flexible": partial(model, clip),
         "specialised": partial(plain, clip),
     }
-    if torch.device(device).type == "cpu" and installed(*PACKAGES):
+    if is_native("bf16", clip.device):
+        runs["bf16"] = partial(ToLogits(copy.deepcopy(plain), torch.bfloat16), clip)
+    if clip.device.type == "cpu" and installed(*PACKAGES):
         graphs = onnx_ways(plain, clip)
         runs |= {name: partial(_logits, way, clip) for name, way in graphs.items()}
-    logits = {name: [run()] for name, run in runs.items() if name != "int8"}
-    check_equal(f"logits at {num_frames} frames", logits, TOLERANCE)
-    taken = {name: times.cpu for name, times in take_turns(runs, repeats, device).items()}
-    return {
-        "frames": num_frames,
-        **{f"{name}_s": seconds for name, seconds in taken.items()},
-        "over_baseline": taken["baseline"] / taken["specialised"],
-        "over_flexible": taken["flexible"] / taken["specialised"],
-        **{
-            f"{name}_over_{other}": taken[other] / taken[name]
-            for name in ("onnx", "int8")
-            for other in ("baseline", "flexible")
-            if name in taken
-        },
-    }
+    _check_logits(num_frames, runs)
+    taken = {name: times.cpu for name, times in take_turns(runs, repeats, clip.device.type).items()}
+    return [
+        {
+            "frames": num_frames,
+            "way": name,
+            "ms": 1e3 * seconds,
+            **{f"over_{other}": taken[other] / seconds for other in ("baseline", "flexible")},
+        }
+        for name, seconds in taken.items()
+    ]
+
+
+def _check_logits(num_frames: int, runs: dict[str, Callable[[], Tensor]]) -> None:
+    """Raises ValueError where ways differ by more than their precision explains."""
+    what = f"logits at {num_frames} frames"
+    exact = {name: [run()] for name, run in runs.items() if name not in ("bf16", "int8")}
+    check_equal(what, exact, TOLERANCE)
+    if "bf16" in runs:
+        pair = {"specialised": exact["specialised"], "bf16": [runs["bf16"]()]}
+        check_equal(what, pair, TOLERANCE_BF16)
 
 
 def onnx_ways(plain: nn.Module, clip: Tensor) -> dict[str, Session]:

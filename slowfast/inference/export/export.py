@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from slowfast.inference.export.graph import to_onnx, to_program
 from slowfast.inference.export.optional import PACKAGES, need
 from slowfast.inference.export.quantize import quantize
 from slowfast.inference.export.session import Session
+from slowfast.inference.precision import ToLogits, is_native
 from slowfast.inference.recognizer import Recognizer
 from slowfast.models.flexible import Rate
 
@@ -133,6 +135,8 @@ def _compare(
     recognizer: Recognizer, rate: Rate, files: Mapping[str, Path], plan: Plan
 ) -> list[Row]:
     nets = {"eager": recognizer.net, "folded": recognizer.at(rate)}
+    if is_native("bf16", recognizer.device):
+        nets["folded bf16"] = ToLogits(copy.deepcopy(recognizer.at(rate)), torch.bfloat16)
     size = recognizer.side(rate.size)
     ways = {name: torch_way(net, size) for name, net in nets.items()}
     ways |= {name: Session(path, plan.threads) for name, path in files.items()}

@@ -38,7 +38,18 @@ def quantize(source: Path, target: Path, clips: Iterable[np.ndarray]) -> None:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=_products_of_values(source),
         )
+
+
+def _products_of_values(path: Path) -> list[str]:
+    """The names of the products in which no factor is a weight."""
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    products = (node for node in graph.node if node.op_type == "MatMul")
+    return [node.name for node in products if weights.isdisjoint(node.input)]
 
 
 class _Reader:
