@@ -7,8 +7,8 @@ from helpers.oracles import oracle
 from helpers.source import ROOT, files
 from slowfast.config import frame_counts, get_cfg, load_cfg
 from slowfast.datasets.batch import Batch
-from slowfast.engine.optimizer import build_optimizer
-from slowfast.engine.step import Stepper
+from slowfast.engine.optimization.optimizer import build_optimizer
+from slowfast.engine.optimization.step import Stepper
 from slowfast.models import build_model
 from slowfast.models.bridges import bridge_of
 from slowfast.objectives import build_objective

@@ -32,7 +32,7 @@ def main() -> None:
     args = parse_args()
     from slowfast.config import load_cfg
     from slowfast.datasets.motion import write_motion
-    from slowfast.engine.any_frame_study import AnyFrameStudy
+    from slowfast.engine.studies.any_frame import AnyFrameStudy
     from slowfast.report.publish import replace_block
 
     data = write_motion(args.data)

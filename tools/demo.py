@@ -71,12 +71,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     here = (Path.cwd(), ROOT)
     checkpoint = Path(args.checkpoint) if args.checkpoint else newest_checkpoint(*here)
     import slowfast
-    from slowfast.inference import page
-    from slowfast.inference.comparison import Comparison, Limits, read_results, results_beside
+    from slowfast.inference.page import app
+    from slowfast.inference.page.comparison import Comparison, Limits, read_results, results_beside
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the uploads are removed
-    with page.private_uploads():
-        page.import_gradio()  # what is missing is said at once
+    with app.private_uploads():
+        app.import_gradio()  # what is missing is said at once
         recognizer = slowfast.load(checkpoint)
         classes = recognizer.cfg.MODEL.NUM_CLASSES
         results = args.results or results_beside(checkpoint)
@@ -86,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             folders = [folder / MOTION for folder in here if (folder / MOTION).is_dir()]
         examples = example_videos(folders[0], classes) if folders else {}
         limits = Limits(megabytes=args.max_mb, seconds=args.max_seconds)
-        built = page.build_page(Comparison(recognizer, accuracy, limits), examples)
-        page.serve(built, limits, args.host, args.port)
+        built = app.build_page(Comparison(recognizer, accuracy, limits), examples)
+        app.serve(built, limits, args.host, args.port)
 
 
 if __name__ == "__main__":

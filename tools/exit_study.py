@@ -49,7 +49,7 @@ def main() -> None:
     args = parse_args()
     from slowfast.config import load_cfg
     from slowfast.datasets.motion import write_held_out, write_motion
-    from slowfast.engine.exits.study import ExitStudy
+    from slowfast.engine.studies.exits import ExitStudy
     from slowfast.report.exits import exit_claims, exit_summary
 
     data = write_held_out(args.test_data, write_motion(args.data), seed=args.test_seed)

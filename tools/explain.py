@@ -23,9 +23,9 @@ from slowfast.command_line import exit_code, load_checkpoint, rates_asked
 
 def cam(args: argparse.Namespace) -> int:
     from slowfast.inference.explain import Explainer
-    from slowfast.inference.heat_video import save_heat_video
-    from slowfast.inference.seen import Views, class_number, look
-    from slowfast.inference.timeline import save_strips
+    from slowfast.inference.explain.heat_video import save_heat_video
+    from slowfast.inference.explain.seen import Views, class_number, look
+    from slowfast.inference.explain.timeline import save_strips
 
     model, rates = load(args)
     explainer, views = Explainer(model.net, args.layer), Views(model.cfg)
@@ -45,8 +45,8 @@ def cam(args: argparse.Namespace) -> int:
 
 
 def frames(args: argparse.Namespace) -> int:
-    from slowfast.inference.seen import Views, look
-    from slowfast.inference.timeline import save_timeline
+    from slowfast.inference.explain.seen import Views, look
+    from slowfast.inference.explain.timeline import save_timeline
 
     model, rates = load(args)
     views = Views(model.cfg)
@@ -60,7 +60,7 @@ def frames(args: argparse.Namespace) -> int:
 
 
 def changes(args: argparse.Namespace) -> int:
-    from slowfast.inference.changes import find_changes, read_predictions, save_changes
+    from slowfast.inference.explain.changes import find_changes, read_predictions, save_changes
 
     found = find_changes(read_predictions(args.predictions), args.low, args.high)
     out = args.out or args.predictions.parent

@@ -31,7 +31,7 @@ def main() -> None:
     args = parse_args()
     from slowfast.config import load_cfg
     from slowfast.datasets.motion import write_held_out, write_motion
-    from slowfast.engine.res_kd_study import ResolutionStudy
+    from slowfast.engine.studies.res_kd import ResolutionStudy
     from slowfast.report.document import claim_line
     from slowfast.report.publish import publish_document
 

@@ -24,7 +24,7 @@ def main() -> None:
     args = parse_args()
     from slowfast.config import load_cfg
     from slowfast.datasets.motion import write_motion
-    from slowfast.engine.size_study import SizeStudy
+    from slowfast.engine.studies.sizes import SizeStudy
     from slowfast.report.document import claim_line
     from slowfast.report.publish import publish_document
 

@@ -29,7 +29,8 @@ def main() -> None:
     args = parse_args()
     from slowfast.config import load_cfg
     from slowfast.datasets.motion import write_motion
-    from slowfast.engine.study import build_report, members, run_members
+    from slowfast.engine.studies.frame_counts import build_report, members
+    from slowfast.engine.studies.members import run_members
     from slowfast.report import publish, summary_lines, write_report
 
     data = write_motion(args.data)

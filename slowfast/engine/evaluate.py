@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from slowfast.datasets import Batch, Failure
 from slowfast.engine.meters import METERS, Meter
-from slowfast.engine.world import World
+from slowfast.engine.processes.world import World
 from slowfast.models import to_scores
 from slowfast.models.flexible import Rate, Specialized, sized
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from slowfast.config import CfgNode
 from slowfast.datasets.multigrid import Multigrid, norm_type
-from slowfast.engine.world import World
+from slowfast.engine.processes.world import World
 from slowfast.layers.norms import convert_norms
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from torch import nn
 
 from slowfast.datasets import Batch
 from slowfast.engine.device import autocast_forward
-from slowfast.engine.step import split
-from slowfast.engine.world import World
+from slowfast.engine.optimization.step import split
+from slowfast.engine.processes.world import World
 from slowfast.layers.statistics import exact_statistics, tracking_norms
 from slowfast.models.flexible import sized
 

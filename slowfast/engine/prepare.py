@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from slowfast.engine.world import World
+from slowfast.engine.processes.world import World
 from slowfast.layers.norms import convert_norms
 
 logger = logging.getLogger(__name__)

@@ -13,11 +13,11 @@ from fvcore.common.config import CfgNode
 
 from slowfast.config import parse_run_args
 from slowfast.engine.device import pick_device
-from slowfast.engine.launch import launch
-from slowfast.engine.logs import setup_logging
+from slowfast.engine.files.logs import setup_logging
+from slowfast.engine.processes.launch import launch
+from slowfast.engine.processes.world import World
 from slowfast.engine.test import test
 from slowfast.engine.train import train
-from slowfast.engine.world import World
 
 logger = logging.getLogger(__name__)
 

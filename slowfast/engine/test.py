@@ -13,14 +13,14 @@ from slowfast.config import frame_counts, tested_sizes, trained_sizes
 from slowfast.datasets import DATASETS, build_loader
 from slowfast.datasets.lists import class_names
 from slowfast.engine.any_frame import prepare_untrained_counts
-from slowfast.engine.checkpoint import Checkpoints
 from slowfast.engine.device import pick_device
 from slowfast.engine.evaluate import Evaluation, Scored, evaluate
 from slowfast.engine.exits import test_exits
-from slowfast.engine.failures import write_failures
-from slowfast.engine.outputs import ResultFiles
-from slowfast.engine.preemption import Preemption
-from slowfast.engine.world import World
+from slowfast.engine.files.checkpoint import Checkpoints
+from slowfast.engine.files.failures import write_failures
+from slowfast.engine.files.outputs import ResultFiles
+from slowfast.engine.processes.preemption import Preemption
+from slowfast.engine.processes.world import World
 from slowfast.models import FrameFlexible, build_model
 from slowfast.models.flexible import Rate, all_rates
 from slowfast.weights import load_weights

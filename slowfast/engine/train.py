@@ -18,13 +18,13 @@ from slowfast.config import frame_counts, trained_sizes
 from slowfast.datasets import DATASETS, Batch, Loader, build_loader
 from slowfast.engine.device import pick_device
 from slowfast.engine.evaluate import evaluate
-from slowfast.engine.failures import Failures
-from slowfast.engine.logs import Metrics
+from slowfast.engine.files.failures import Failures
+from slowfast.engine.files.logs import Metrics
 from slowfast.engine.meters import Averages
-from slowfast.engine.optimizer import set_learning_rate
-from slowfast.engine.preemption import Preemption
+from slowfast.engine.optimization.optimizer import set_learning_rate
+from slowfast.engine.processes.preemption import Preemption
+from slowfast.engine.processes.world import World
 from slowfast.engine.training import Training
-from slowfast.engine.world import World
 from slowfast.models.flexible import all_rates
 
 logger = logging.getLogger(__name__)

@@ -17,14 +17,18 @@ from slowfast.config import trained_sizes
 from slowfast.datasets import Batch, Failure, Loader
 from slowfast.datasets.lists import class_names
 from slowfast.datasets.mixing import Mixing, build_mixing
-from slowfast.engine.checkpoint import Checkpoints, read
 from slowfast.engine.device import AMP_DTYPES
-from slowfast.engine.ema import build_ema
-from slowfast.engine.guards import Guard
+from slowfast.engine.files.checkpoint import Checkpoints, read
 from slowfast.engine.meters import Averages
 from slowfast.engine.multigrid import Phases, solver_of
-from slowfast.engine.optimizer import build_optimizer
-from slowfast.engine.parallel import (
+from slowfast.engine.optimization.ema import build_ema
+from slowfast.engine.optimization.guards import Guard
+from slowfast.engine.optimization.optimizer import build_optimizer
+from slowfast.engine.optimization.schedule import Schedule, build_schedule
+from slowfast.engine.optimization.step import Stepper
+from slowfast.engine.precise_bn import precise_statistics
+from slowfast.engine.prepare import prepare_training, set_training
+from slowfast.engine.processes.parallel import (
     Statistics,
     load_model_state,
     load_optimizer_state,
@@ -34,13 +38,9 @@ from slowfast.engine.parallel import (
     whole,
     wrap,
 )
-from slowfast.engine.precise_bn import precise_statistics
-from slowfast.engine.prepare import prepare_training, set_training
-from slowfast.engine.schedule import Schedule, build_schedule
+from slowfast.engine.processes.world import World
 from slowfast.engine.selfcheck import check_mixed_precision
 from slowfast.engine.start import load_start
-from slowfast.engine.step import Stepper
-from slowfast.engine.world import World
 from slowfast.models import build_model
 from slowfast.objectives import build_objective, parameters_of
 from slowfast.weights import describe, pack

@@ -2,7 +2,7 @@
 
 import pytest
 
-from slowfast.engine import outputs
+from slowfast.engine.files import outputs
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,11 +14,11 @@ from helpers.runs import tiny_cfg
 from helpers.worlds import freeze_statistics, gradients, stepper
 from slowfast.config import get_cfg
 from slowfast.datasets import Batch
-from slowfast.engine.checkpoint import read
-from slowfast.engine.parallel import parallel, unwrap
-from slowfast.engine.preemption import Preempted
+from slowfast.engine.files.checkpoint import read
+from slowfast.engine.processes.parallel import parallel, unwrap
+from slowfast.engine.processes.preemption import Preempted
+from slowfast.engine.processes.world import World
 from slowfast.engine.train import train
-from slowfast.engine.world import World
 from slowfast.models import R2Plus1D, VideoSwin, build_model
 from slowfast.objectives import Distillation
 

@@ -11,10 +11,10 @@ from helpers.processes import run_processes
 from helpers.runs import tiny_cfg
 from slowfast.engine import run
 from slowfast.engine import test as run_test
-from slowfast.engine.logs import setup_logging
+from slowfast.engine.files.logs import setup_logging
 from slowfast.engine.meters import METERS
+from slowfast.engine.processes.world import World
 from slowfast.engine.run import describe_batch, describe_world
-from slowfast.engine.world import World
 from slowfast.models import build_model
 
 

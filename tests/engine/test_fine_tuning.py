@@ -8,7 +8,7 @@ import torch
 from helpers.runs import tiny_cfg
 from slowfast.datasets import build_loader
 from slowfast.engine import train
-from slowfast.engine.checkpoint import read
+from slowfast.engine.files.checkpoint import read
 from slowfast.engine.precise_bn import precise_statistics
 from slowfast.models import build_model
 

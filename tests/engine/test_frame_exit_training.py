@@ -5,7 +5,7 @@ import torch
 
 from helpers.runs import tiny_cfg
 from slowfast.engine import run, train
-from slowfast.engine.checkpoint import read
+from slowfast.engine.files.checkpoint import read
 from slowfast.models import FrameExit
 from slowfast.weights import load
 

@@ -7,9 +7,9 @@ from helpers.processes import run_processes
 from helpers.runs import tiny_cfg
 from slowfast.datasets import build_loader
 from slowfast.datasets.mixing import build_mixing
-from slowfast.engine.parallel import parallel, unwrap
-from slowfast.engine.step import Stepper
-from slowfast.engine.world import World
+from slowfast.engine.optimization.step import Stepper
+from slowfast.engine.processes.parallel import parallel, unwrap
+from slowfast.engine.processes.world import World
 from slowfast.models import build_model
 from slowfast.objectives import build_objective
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from slowfast.config import get_cfg
 from slowfast.engine.multigrid import Phases, solver_of
-from slowfast.engine.schedule import build_schedule
-from slowfast.engine.world import World
+from slowfast.engine.optimization.schedule import build_schedule
+from slowfast.engine.processes.world import World
 from slowfast.models import build_model
 
 CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "lr.json").read_text())["multigrid"]

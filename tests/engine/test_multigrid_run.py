@@ -10,8 +10,8 @@ from helpers.runs import tiny_cfg
 from slowfast.datasets import build_loader
 from slowfast.engine import train
 from slowfast.engine.multigrid import Phases
+from slowfast.engine.processes.world import World
 from slowfast.engine.training import Training
-from slowfast.engine.world import World
 
 GRID = (
     *("FFN.ENABLE", False, "MULTIGRID.LONG_CYCLE", True, "MULTIGRID.SHORT_CYCLE", True),

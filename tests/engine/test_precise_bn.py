@@ -8,7 +8,7 @@ from helpers.foreign_net import ForeignNet, clip_of, perturb
 from helpers.processes import run_processes
 from slowfast.datasets import Batch, Failure
 from slowfast.engine.precise_bn import precise_statistics
-from slowfast.engine.world import World
+from slowfast.engine.processes.world import World
 from slowfast.layers.norms import convert_norms
 from slowfast.models import FrameFlexible
 

@@ -9,7 +9,7 @@ from helpers.foreign_net import ForeignNet, clip_of, perturb
 from slowfast.config import get_cfg
 from slowfast.config.validate import check
 from slowfast.engine.prepare import classifier, prepare_training, set_training
-from slowfast.engine.world import World
+from slowfast.engine.processes.world import World
 from slowfast.layers.norms import SubBatchNorm, SyncBatchNorm
 from slowfast.models import TSM, X3D, FrameFlexible, MViT, R2Plus1D, SlowFast, UniFormer
 

@@ -10,11 +10,11 @@ import torch
 
 from helpers.processes import run_processes
 from helpers.runs import tiny_cfg
-from slowfast.engine.checkpoint import read
-from slowfast.engine.preemption import Preempted
+from slowfast.engine.files.checkpoint import read
+from slowfast.engine.processes.preemption import Preempted
+from slowfast.engine.processes.world import World
 from slowfast.engine.train import train
 from slowfast.engine.training import Training
-from slowfast.engine.world import World
 
 LOOP = import_module("slowfast.engine.train")  # the package has a function of this name
 

@@ -9,11 +9,12 @@ import torch
 import slowfast.weights
 from helpers.runs import tiny_cfg
 from slowfast.datasets import build_loader
-from slowfast.engine import run, selfcheck, size_study
+from slowfast.engine import run, selfcheck
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.meters import METERS
 from slowfast.engine.precise_bn import precise_statistics
-from slowfast.engine.size_study import SizeStudy
+from slowfast.engine.studies import sizes
+from slowfast.engine.studies.sizes import SizeStudy
 from slowfast.engine.test import test_record as record_of
 from slowfast.models import build_model
 from slowfast.models.flexible import Rate, all_rates, sized
@@ -74,7 +75,7 @@ def test_a_study_compares_one_network_with_one_per_pair(motion, tmp_path, monkey
     cfg = tiny_cfg(motion, tmp_path, *SIZES, "FFN.NUM_FRAMES", [2, 4], "TEST.SIZES", [8, 16])
     study = SizeStudy(cfg, [5], tmp_path)
     monkeypatch.setattr(
-        size_study, "run_members", lambda found, processes: [run(one.cfg) for one in found]
+        sizes, "run_members", lambda found, processes: [run(one.cfg) for one in found]
     )
     study.run(processes=1)
     folders = {path.name for path in (tmp_path / "seed_5").iterdir()}

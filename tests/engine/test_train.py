@@ -7,7 +7,7 @@ import torch
 from helpers.runs import tiny_cfg
 from slowfast.engine import run, train
 from slowfast.engine import test as run_test
-from slowfast.engine.checkpoint import read
+from slowfast.engine.files.checkpoint import read
 from slowfast.engine.run import main
 from slowfast.engine.train import Training
 from slowfast.objectives import build_objective

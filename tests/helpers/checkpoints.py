@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from slowfast.engine.checkpoint import Checkpoints, read
+from slowfast.engine.files.checkpoint import Checkpoints, read
 
 
 def state(epoch: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from slowfast.engine.logs import Metrics
+from slowfast.engine.files.logs import Metrics
 from slowfast.weights import torch_file
 
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from slowfast.config import CfgNode, get_cfg
-from slowfast.engine.launch import launch
-from slowfast.engine.world import World
+from slowfast.engine.processes.launch import launch
+from slowfast.engine.processes.world import World
 
 
 def tell(cfg: CfgNode, world: World) -> None:

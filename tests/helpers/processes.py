@@ -82,7 +82,7 @@ def _answer(
     import torch
     import torch.distributed as dist
 
-    from slowfast.engine.world import World
+    from slowfast.engine.processes.world import World
 
     multiprocessing.set_start_method(None, force=True)  # of loader workers: the usual one again
     torch.set_num_threads(1)

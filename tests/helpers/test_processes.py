@@ -8,7 +8,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from helpers.processes import run_processes
-from slowfast.engine.world import World
+from slowfast.engine.processes.world import World
 
 
 def test_results_come_in_the_order_of_ranks():

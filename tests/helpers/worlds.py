@@ -8,9 +8,9 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from helpers.foreign_net import MarkedNet, perturb
 from slowfast.datasets import Batch
-from slowfast.engine.parallel import unwrap
-from slowfast.engine.step import Stepper
-from slowfast.engine.world import World
+from slowfast.engine.optimization.step import Stepper
+from slowfast.engine.processes.parallel import unwrap
+from slowfast.engine.processes.world import World
 from slowfast.models import FrameFlexible, SlowFast, UniFormer
 from slowfast.models.flexible import RateSwitch
 from slowfast.objectives import FrameFlexibleTraining, Term

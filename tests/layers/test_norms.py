@@ -6,7 +6,7 @@ from torch import nn
 
 from helpers.foreign_net import ForeignNet, MarkedNet, clip_of, perturb
 from helpers.processes import run_processes
-from slowfast.engine.world import World
+from slowfast.engine.processes.world import World
 from slowfast.layers.norms import SubBatchNorm, SyncBatchNorm, convert_norms
 from slowfast.models.flexible import FrameFlexible, checkpoint, specialize
 

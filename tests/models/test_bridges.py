@@ -12,7 +12,7 @@ import torch
 from helpers.oracles import oracle
 from helpers.source import ROOT
 from slowfast.config import get_cfg
-from slowfast.engine.layer_decay import layer_scales
+from slowfast.engine.optimization.layer_decay import layer_scales
 from slowfast.engine.prepare import classifier
 from slowfast.models import BRIDGES, MODELS, TSM, FrameFlexible, build_model
 from slowfast.models.bridges import PTVMViT, PTVResNet, PTVSlowFast, TimmFrames, TorchvisionVideo

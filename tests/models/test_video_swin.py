@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from helpers.foreign_net import perturb
-from slowfast.engine.layer_decay import depths
+from slowfast.engine.optimization.layer_decay import depths
 from slowfast.models import FrameFlexible, VideoSwin
 from slowfast.models.flexible import RateSwitch
 from slowfast.weights import load_weights

@@ -7,8 +7,8 @@ from torch import nn
 
 from slowfast.config import get_cfg, load_cfg
 from slowfast.datasets.batch import Batch
-from slowfast.engine.optimizer import build_optimizer
-from slowfast.engine.step import Stepper
+from slowfast.engine.optimization.optimizer import build_optimizer
+from slowfast.engine.optimization.step import Stepper
 from slowfast.models import TSN, Exits, FrameExit
 from slowfast.objectives import (
     LABEL_LOSSES,

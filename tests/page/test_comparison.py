@@ -14,8 +14,9 @@ from PIL import Image
 from helpers.runs import tiny_cfg
 from helpers.videos import cut, write_audio, write_grey_video, write_video
 from slowfast.inference import Recognizer
-from slowfast.inference import page_html as html
-from slowfast.inference.comparison import (
+from slowfast.inference.page import html
+from slowfast.inference.page.app import Guard, describe, first_rates
+from slowfast.inference.page.comparison import (
     Accuracy,
     Comparison,
     Limits,
@@ -24,7 +25,6 @@ from slowfast.inference.comparison import (
     results_beside,
     verdict,
 )
-from slowfast.inference.page import Guard, describe, first_rates
 from slowfast.models import build_model
 from slowfast.models.flexible import Rate
 

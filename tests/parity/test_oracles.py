@@ -11,8 +11,8 @@ from helpers.oracles import oracle
 from helpers.source import ROOT
 from slowfast.config import get_cfg, load_cfg
 from slowfast.datasets import Batch
-from slowfast.engine.optimizer import build_optimizer
-from slowfast.engine.step import Stepper
+from slowfast.engine.optimization.optimizer import build_optimizer
+from slowfast.engine.optimization.step import Stepper
 from slowfast.models import TSN, FrameExit, build_model
 from slowfast.objectives import build_objective
 from slowfast.report.cost import gflops

@@ -1,8 +1,8 @@
 import pytest
 
 from slowfast.models.flexible import Rate, all_rates
-from slowfast.report.size_results import SizeResults, front
-from slowfast.report.sizes import front_table, size_claims, size_summary
+from slowfast.report.sizes.document import front_table, size_claims, size_summary
+from slowfast.report.sizes.results import SizeResults, front
 
 TRAINED = all_rates((4, 8), (16, 32))
 

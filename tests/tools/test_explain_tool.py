@@ -7,7 +7,7 @@ from helpers.recognizers import write_network
 from helpers.videos import cut, decode_all, write_grey_video
 from slowfast.datasets import Batch
 from slowfast.engine.evaluate import Evaluation, Scored
-from slowfast.engine.outputs import ResultFiles
+from slowfast.engine.files.outputs import ResultFiles
 from tools.explain import main, parse_args
 
 LABELS = tuple(f"kind {n}" for n in range(16))

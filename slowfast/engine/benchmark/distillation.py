@@ -11,8 +11,8 @@ from slowfast.config import CfgNode, frame_counts, load_cfg
 from slowfast.datasets import Batch
 from slowfast.engine.benchmark.memory import MIB, held, in_a_new_process, most_held
 from slowfast.engine.benchmark.training import fill
-from slowfast.engine.optimizer import build_optimizer
-from slowfast.engine.step import Stepper
+from slowfast.engine.optimization.optimizer import build_optimizer
+from slowfast.engine.optimization.step import Stepper
 from slowfast.models import build_model
 from slowfast.objectives import Classify, Distillation
 from slowfast.objectives.distill import bridge, teacher_yaml

@@ -20,9 +20,9 @@ from slowfast.datasets import Batch
 from slowfast.engine.benchmark.memory import MIB, held, in_a_new_process, most_held
 from slowfast.engine.benchmark.timing import take_turns
 from slowfast.engine.device import AMP_DTYPES
-from slowfast.engine.optimizer import build_optimizer
-from slowfast.engine.parallel import compiled
-from slowfast.engine.step import Stepper
+from slowfast.engine.optimization.optimizer import build_optimizer
+from slowfast.engine.optimization.step import Stepper
+from slowfast.engine.processes.parallel import compiled
 from slowfast.layers.alter import plain_gains
 from slowfast.layers.conv import plain_convolutions
 from slowfast.models import build_model

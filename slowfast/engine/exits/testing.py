@@ -22,9 +22,9 @@ from slowfast.datasets import DATASETS, Batch, Failure, build_loader
 from slowfast.datasets.loader import list_path
 from slowfast.engine.exits.calibrate import ExitTable, Point, calibrate, front, sweep
 from slowfast.engine.exits.networks import ExitNetwork, exit_network
+from slowfast.engine.files.outputs import Prediction, predictions
 from slowfast.engine.meters import METERS
-from slowfast.engine.outputs import Prediction, predictions
-from slowfast.engine.world import World
+from slowfast.engine.processes.world import World
 from slowfast.models.exits import NEVER
 from slowfast.report.exits import save_curve
 

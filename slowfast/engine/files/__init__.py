@@ -1,0 +1,1 @@
+"""What a run writes down: logs, checkpoints, unreadable videos and the results of a test."""

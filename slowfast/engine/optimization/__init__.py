@@ -1,0 +1,1 @@
+"""From losses to the next weights: steps, their guard, optimisers, learning rates, averages."""

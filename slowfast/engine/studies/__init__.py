@@ -1,0 +1,1 @@
+"""Comparisons of several networks, each trained and tested in a process of its own."""
