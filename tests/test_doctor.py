@@ -15,13 +15,15 @@ import torch
 from helpers.source import ROOT
 from slowfast import cli, doctor
 from slowfast.datasets.video.pyav import PyAVVideo
+from slowfast.doctor import machine, packages, video
+from slowfast.doctor.findings import Finding
 
 
 @pytest.fixture(scope="module")
 def healthy():
     """What the doctor finds here; packages that are not needed are not imported."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(doctor, "importable", lambda name: ("absent", "is not installed"))
+        patch.setattr(packages, "importable", lambda name: ("absent", "is not installed"))
         return list(doctor.examine())
 
 
@@ -30,12 +32,12 @@ def quick(monkeypatch, healthy):
     monkeypatch.setattr(doctor, "examine", lambda: iter(healthy))
 
 
-def by_name(findings) -> dict[str, doctor.Finding]:
+def by_name(findings) -> dict[str, Finding]:
     return {finding.name: finding for finding in findings}
 
 
-def fields(check) -> dict[str, doctor.Finding]:
-    return by_name(doctor.Finding("", *found) for found in check())
+def fields(check) -> dict[str, Finding]:
+    return by_name(Finding("", *found) for found in check())
 
 
 # ---------------------------------------------------------------------------- what it finds
@@ -61,7 +63,7 @@ def test_the_versions_of_the_last_tests_stand_beside(healthy):
 
 def test_a_missing_package_fails_with_the_command_for_it(monkeypatch):
     monkeypatch.setattr(metadata, "version", lambda name: _version(name, lacking="av"))
-    found = fields(doctor.of_packages)
+    found = fields(packages.of_packages)
     assert found["av"].state == "failed"
     assert re.fullmatch(r"pip install 'av>=\d+'", found["av"].advice)
     assert found["tqdm"].state != "failed"
@@ -76,13 +78,13 @@ def _version(name: str, lacking: str) -> str:
 @pytest.mark.parametrize(("version", "state"), [("1.20", "failed"), ("99.0", "note")])
 def test_a_version_too_old_fails_and_an_untested_one_is_noted(monkeypatch, version, state):
     monkeypatch.setattr(metadata, "version", lambda name: version)
-    assert fields(doctor.of_packages)["numpy"].state == state
+    assert fields(packages.of_packages)["numpy"].state == state
 
 
 def test_a_back_end_that_gives_other_frames_fails(monkeypatch):
     read = PyAVVideo._read
     monkeypatch.setattr(PyAVVideo, "_read", lambda self, ranks: read(self, np.maximum(ranks, 2)))
-    found = fields(doctor.of_backends)
+    found = fields(video.of_backends)
     assert found["PyAV"].state == "failed"
     assert found["PyAV"].value == "asked for [9, 0, 4, 11], got [9, 2, 4, 11]"
     assert found["images"].state == "ok"
@@ -92,7 +94,7 @@ def test_networks_whose_folded_logits_differ_fail(monkeypatch):
     import slowfast.models.flexible as flexible
 
     monkeypatch.setattr(flexible, "specialize", lambda model, frames: lambda clip: model(-clip))
-    (finding,) = list(fields(doctor.of_network).values())[:1]
+    (finding,) = list(fields(machine.of_network).values())[:1]
     assert finding.state == "failed"
 
 
@@ -112,23 +114,23 @@ def test_a_folder_that_cannot_be_written_fails(monkeypatch, tmp_path):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(doctor.tempfile, "NamedTemporaryFile", refuse)
-    finding = fields(doctor.of_folder)["write"]
+    monkeypatch.setattr(machine.tempfile, "NamedTemporaryFile", refuse)
+    finding = fields(machine.of_folder)["write"]
     assert finding.state == "failed" and finding.value == f"{tmp_path}: Permission denied"
 
 
 def test_a_package_is_imported_and_not_only_looked_up(monkeypatch):
-    assert doctor.importable("tqdm") == ("ok", metadata.version("tqdm"))
-    assert doctor.importable("no-such-package")[0] == "absent"
+    assert packages.importable("tqdm") == ("ok", metadata.version("tqdm"))
+    assert packages.importable("no-such-package")[0] == "absent"
     monkeypatch.setattr(metadata, "version", lambda name: "1.0")
-    state, text = doctor.importable("no-such-package")
+    state, text = packages.importable("no-such-package")
     assert state == "note" and "No module named 'no_such_package'" in text
 
 
 def test_an_extra_is_as_good_as_its_worst_package(monkeypatch):
     states = {"onnx": ("ok", "1.0"), "onnxruntime": ("note", "2.0 does not import (why)")}
-    monkeypatch.setattr(doctor, "importable", lambda name: states.get(name, ("ok", "1")))
-    finding = fields(doctor.of_extras)["onnx"]
+    monkeypatch.setattr(packages, "importable", lambda name: states.get(name, ("ok", "1")))
+    finding = fields(packages.of_extras)["onnx"]
     assert finding.state == "note"
     assert "onnxruntime 2.0 does not import (why)" in finding.value
     assert finding.advice == "pip install 'slowfast-ffn[onnx]'"
@@ -137,7 +139,7 @@ def test_an_extra_is_as_good_as_its_worst_package(monkeypatch):
 def test_every_extra_of_the_project_is_looked_at():
     extras = re.search(r"extras_require=(\{.*?\n    \})", (ROOT / "setup.py").read_text(), re.S)[1]
     # TorchCodec is among the back ends.
-    assert set(ast.literal_eval(extras)) == {*doctor.PURPOSES, "dev", "torchcodec"}
+    assert set(ast.literal_eval(extras)) == {*packages.PURPOSES, "dev", "torchcodec"}
 
 
 # ---------------------------------------------------------------------------- how it says it
@@ -146,7 +148,7 @@ def test_every_extra_of_the_project_is_looked_at():
 def test_the_exit_code_is_1_only_if_something_required_fails(quick, healthy, monkeypatch, capsys):
     assert doctor.main([]) == 0
     assert capsys.readouterr().out.rstrip().endswith("all that is required works")
-    bad = [*healthy, doctor.Finding("video", "PyAV", "failed", "no frames", "", "reinstall it")]
+    bad = [*healthy, Finding("video", "PyAV", "failed", "no frames", "", "reinstall it")]
     monkeypatch.setattr(doctor, "examine", lambda: iter(bad))
     assert doctor.main([]) == 1
     printed = capsys.readouterr().out
@@ -157,7 +159,7 @@ def test_json_holds_the_same_findings(quick, healthy, capsys):
     assert doctor.main(["--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["ok"] is True
-    assert [doctor.Finding(**one) for one in said["findings"]] == healthy
+    assert [Finding(**one) for one in said["findings"]] == healthy
 
 
 # ---------------------------------------------------------------------------- the command slowfast

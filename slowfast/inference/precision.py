@@ -50,5 +50,6 @@ def is_native(precision: str, device: torch.device) -> bool:
         found = torch.cpu.get_capabilities()
         return precision == "fp32" or any(found.get(name) for name in _INSTRUCTIONS[precision])
     if device.type == "cuda" and precision == "bf16":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     return True
