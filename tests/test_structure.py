@@ -10,7 +10,7 @@ from slowfast.config import get_cfg
 from slowfast.config.values import EMPTY_LISTS_OF
 
 ROOMS = ["config", "layers", "models", "weights", "datasets", "objectives", "report"]
-ROOMS += ["inference", "engine"]
+ROOMS += ["inference", "engine", "doctor"]
 # What each room may import of the others; `config` is open to all but `layers`.
 MAY_IMPORT = {
     "config": set(),
@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "objectives": {"config", "layers", "models", "weights"},
     "report": {"config", "models"},
     "inference": {"config", "layers", "models", "weights", "datasets", "report"},
-    "engine": set(ROOMS) - {"engine"},
+    "engine": set(ROOMS) - {"engine", "doctor"},
+    "doctor": {"models", "datasets", "inference"},
 }
 OPTIONAL_PACKAGES = {
     *("torchvision", "timm", "pytorchvideo", "torchcodec", "detectron2"),
