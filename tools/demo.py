@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = Path(args.checkpoint) if args.checkpoint else newest_checkpoint(*here)
     import slowfast
     from slowfast.inference.page import app
-    from slowfast.inference.page.comparison import Comparison, Limits, read_results, results_beside
+    from slowfast.inference.page.comparison import Comparison, Limits
+    from slowfast.inference.page.results import read_results, results_beside
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the uploads are removed
     with app.private_uploads():

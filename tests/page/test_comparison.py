@@ -16,15 +16,8 @@ from helpers.videos import cut, write_audio, write_grey_video, write_video
 from slowfast.inference import Recognizer
 from slowfast.inference.page import html
 from slowfast.inference.page.app import Guard, describe, first_rates
-from slowfast.inference.page.comparison import (
-    Accuracy,
-    Comparison,
-    Limits,
-    check_video,
-    read_results,
-    results_beside,
-    verdict,
-)
+from slowfast.inference.page.comparison import Comparison, Limits, check_video, verdict
+from slowfast.inference.page.results import Accuracy, read_results, results_beside
 from slowfast.models import build_model
 from slowfast.models.flexible import Rate
 

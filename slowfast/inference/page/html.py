@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from slowfast.inference.page.comparison import Accuracy, View
+    from slowfast.inference.page.results import Accuracy, View
 
 THUMBNAIL = 112  # pixels; larger pictures are shrunk to it, smaller ones sent as they are
 LONG = 28  # letters of a name of a class that is set smaller
