@@ -38,6 +38,7 @@ from itertools import chain, groupby, product
 from pathlib import Path
 from typing import Any
 
+from slowfast.command_line import exit_code
 from slowfast.config import CfgNode, load_cfg
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,8 +176,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     import torch
 
     torch.set_num_threads(args.threads)
@@ -187,6 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.json is not None:
         path = write(rows, args)
         print(f"written to {path}", file=sys.stderr)
+    return 0
 
 
 def write(rows: Sequence[dict[str, Any]], args: argparse.Namespace) -> Path:
@@ -210,8 +211,10 @@ def dated_path(what: str, device: str) -> Path:
     return ROOT / "benchmarks" / f"{date.today().isoformat()}_{what}_{name}.json"
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; what the user can mend ends in one sentence and exit code 2."""
+    return exit_code(run, parse_args(argv))
+
+
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slowfast.command_line import exit_code
 from slowfast.config import CfgNode, load_cfg
 
 if TYPE_CHECKING:
@@ -89,17 +90,18 @@ def list_formats() -> None:
         print(f"{name:12} {family.contents}; MODEL.MODEL_NAME {family.models}")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command line; what the user can mend ends in one message and exit code 1."""
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     if args.list:
         list_formats()
-        return
-    try:
+    else:
         convert(args)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; what the user can mend ends in one sentence and exit code 2."""
+    return exit_code(run, parse_args(argv))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

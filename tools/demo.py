@@ -16,6 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from slowfast.command_line import exit_code
+
 ROOT = Path(__file__).resolve().parents[1]
 TRAINED = "runs/study/*/ffn/checkpoints/best.safetensors"  # what `make demo` writes
 MOTION = "data/motion"
@@ -66,8 +68,7 @@ def example_videos(folder: Path, num_classes: int) -> dict[str, Path]:
     return dict(list(found.items())[:MOST_EXAMPLES])
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     here = (Path.cwd(), ROOT)
     checkpoint = Path(args.checkpoint) if args.checkpoint else newest_checkpoint(*here)
     import slowfast
@@ -89,10 +90,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         limits = Limits(megabytes=args.max_mb, seconds=args.max_seconds)
         built = app.build_page(Comparison(recognizer, accuracy, limits), examples)
         app.serve(built, limits, args.host, args.port)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; what the user can mend ends in one sentence and exit code 2."""
+    return exit_code(run, parse_args(argv))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -12,6 +12,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from slowfast.command_line import exit_code
+
 ROOT = Path(__file__).resolve().parents[1]
 GATES = ROOT / "projects/frame_exit/configs/Motion"
 
@@ -45,8 +47,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def run(args: argparse.Namespace) -> int:
     from slowfast.config import load_cfg
     from slowfast.datasets.motion import write_held_out, write_motion
     from slowfast.engine.studies.exits import ExitStudy
@@ -70,10 +71,13 @@ def main() -> None:
         for claim in exit_claims(record):
             print(f"{'✓' if claim.holds else '✗'} {claim.text}: {claim.value:+.1f} points")
     print(f"report: {paths[0]}")
+    return 0
+
+
+def main() -> int:
+    """The command line; what the user can mend ends in one sentence and exit code 2."""
+    return exit_code(run, parse_args())
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -23,6 +23,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from slowfast.command_line import exit_code
+
 FORMATS = ("onnx", "bundle", "program")
 
 
@@ -58,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     import torch
 
     from slowfast.inference.export import Plan, choose_rates, export, planned_files, table
@@ -85,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
     for name in names:
         path = args.out / name
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
+    return 0
 
 
 def calibration(sources: Sequence[str], count: int) -> tuple[str, ...]:
@@ -120,12 +123,10 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    run(parse_args(argv))
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; what the user can mend ends in one sentence and exit code 2."""
+    return exit_code(run, parse_args(argv))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slowfast.command_line import exit_code
 from slowfast.config import CfgNode, frame_counts, input_size, load_cfg
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -236,17 +237,21 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    check = parse_args(argv).check
+def run(args: argparse.Namespace) -> int:
+    """Write or check the page; 1 if it has to be written again."""
     text = page()
-    if not check:
+    if not args.check:
         PAGE.write_text(text, encoding="utf-8")
     elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
-        raise ValueError(f"{PAGE.name} is not what the configurations say; run {COMMAND}")
+        print(f"{PAGE.name} is not what the configurations say; run {COMMAND}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; what the user can mend ends in one sentence and exit code 2."""
+    return exit_code(run, parse_args(argv))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

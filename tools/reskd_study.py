@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from slowfast.command_line import study_parser
+from slowfast.command_line import exit_code, study_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "projects/res_kd/configs/Motion"
@@ -27,8 +27,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def run(args: argparse.Namespace) -> int:
     from slowfast.config import load_cfg
     from slowfast.datasets.motion import write_held_out, write_motion
     from slowfast.engine.studies.res_kd import ResolutionStudy
@@ -49,10 +48,13 @@ def main() -> None:
     for claim in report.claims():
         print(claim_line(claim))
     print(f"report: {paths[0]}")
+    return 0
+
+
+def main() -> int:
+    """The command line; what the user can mend ends in one sentence and exit code 2."""
+    return exit_code(run, parse_args())
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

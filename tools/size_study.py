@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from slowfast.command_line import study_parser
+from slowfast.command_line import exit_code, study_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,8 +20,7 @@ def parse_args() -> argparse.Namespace:
     return study_parser(__doc__, runs="runs/sizes", out="results/sizes", cfg=cfg).parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def run(args: argparse.Namespace) -> int:
     from slowfast.config import load_cfg
     from slowfast.datasets.motion import write_motion
     from slowfast.engine.studies.sizes import SizeStudy
@@ -39,10 +38,13 @@ def main() -> None:
         readme, marker = args.publish
         publish_document(document, Path(readme), marker)
     print(document.summary, *map(claim_line, document.claims), f"report: {page}", sep="\n")
+    return 0
+
+
+def main() -> int:
+    """The command line; what the user can mend ends in one sentence and exit code 2."""
+    return exit_code(run, parse_args())
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

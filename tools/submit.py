@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from slowfast.command_line import exit_code
 from slowfast.config import parse_run_args
 
 WARNING_SECONDS = 300  # between the signal and the end of the time
@@ -38,8 +41,8 @@ class Training:
         return DelayedSubmission(self)
 
 
-def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
-    """The options of the job, and the command line of its run."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of the job; `words` is the command line of its run."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -60,23 +63,29 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
         help="other options of sbatch, like account=vision constraint=a100",
     )
     parser.add_argument("--logs", help="folder of the job's files; OUTPUT_DIR/slurm otherwise")
-    return parser.parse_known_args(argv)
+    args, args.words = parser.parse_known_args(argv)
+    for pair in args.sbatch:
+        if "=" not in pair:
+            parser.error(f"--sbatch {pair} must be KEY=VALUE, like account=vision")
+    return args
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args, rest = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     # The signal that the training listens to.  submitit reads this as it is imported.
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = "USR1"
     try:
         from submitit import AutoExecutor
     except ImportError as error:
-        raise SystemExit(
-            "error: submitit is not installed: pip install submitit, or use "
+        raise ValueError(
+            "submitit is not installed: pip install submitit, or use "
             "projects/ffn/slurm/train.sbatch"
         ) from error
-    (cfg, *others), _ = parse_run_args(rest)  # what is wrong is wrong before it waits in the queue
+    # What is wrong is wrong before it waits in the queue.
+    (cfg, *others), _ = parse_run_args(args.words)
     if others:
-        raise SystemExit("error: a job is one run: give one file to --cfg, and submit the others")
+        raise ValueError("a job is one run: give one file to --cfg, and submit the others")
+    if shutil.which("srun") is None:
+        raise ValueError("no srun on this machine; submit from a machine of the SLURM cluster")
     executor = AutoExecutor(Path(args.logs or f"{cfg.OUTPUT_DIR}/slurm"), cluster="slurm")
     more = dict(pair.split("=", 1) for pair in args.sbatch)
     executor.update_parameters(
@@ -91,9 +100,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         slurm_srun_args=["--kill-on-bad-exit=1"],
         slurm_additional_parameters={"requeue": True, **more},
     )
-    job = executor.submit(Training(rest))
+    job = executor.submit(Training(args.words))
     print(f"job {job.job_id}: log in {job.paths.stdout}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; what the user can mend ends in one sentence and exit code 2."""
+    return exit_code(run, parse_args(argv))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -51,7 +51,7 @@ def rates_of(folder):
 
 
 def run(folder, *argv):
-    export.main([str(folder / "best.safetensors"), *map(str, argv)])
+    export.run(export.parse_args([str(folder / "best.safetensors"), *map(str, argv)]))
 
 
 def test_every_rate_has_its_files_and_rows(folder, said):

@@ -71,7 +71,19 @@ def test_a_wrong_key_is_refused_before_the_job_waits(folder, capsys):
     assert not (folder / "job.sh").exists()
 
 
-def test_a_job_is_one_run(folder):
-    with pytest.raises(SystemExit, match="one file to --cfg"):
-        main(["--cfg", "A.yaml", "A.yaml"])
+def test_a_job_is_one_run(folder, capsys):
+    assert main(["--cfg", "A.yaml", "A.yaml"]) == 2
+    assert "one file to --cfg" in capsys.readouterr().err
     assert not (folder / "job.sh").exists()
+
+
+def test_without_slurm_the_command_says_where_to_submit(folder, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    assert main(["--cfg", "A.yaml"]) == 2
+    assert "submit from a machine of the SLURM cluster" in capsys.readouterr().err
+
+
+def test_an_option_of_sbatch_without_a_value_is_refused(folder, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--sbatch", "vision", "--cfg", "A.yaml"])
+    assert end.value.code == 2 and "--sbatch vision must be KEY=VALUE" in capsys.readouterr().err

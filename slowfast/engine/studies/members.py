@@ -53,7 +53,7 @@ def run_members(pending: Sequence[Member], processes: int) -> None:
     """Run each member in a process of its own, `processes` at a time, under one progress bar.
 
     A member whose test.json is there is not run again.  Raises ValueError if a folder holds a run
-    of another configuration and RuntimeError, with the end of its output, if a run fails.
+    of another configuration and ChildProcessError, with the end of its output, if a run fails.
     """
     for member in pending:
         _check_same_configuration(member)
@@ -66,13 +66,21 @@ def run_members(pending: Sequence[Member], processes: int) -> None:
     with bar, ThreadPoolExecutor(processes) as pool:
         # The longest decide when all are done: where processes share a core, the others wait.
         jobs = [pool.submit(_run_in_process, m, 0 if m.work == longest else 10) for m in pending]
-        while not all(job.done() for job in jobs):
-            time.sleep(0.5)
-            states = [(member, _epochs_done(member)) for member in pending]
-            bar.n = sum(m.work * done / m.cfg.SOLVER.MAX_EPOCH for m, done in states)
-            bar.set_postfix_str(", ".join(f"{m.folder.name} {done}" for m, done in states if done))
+        try:
+            while not all(job.done() for job in jobs):
+                time.sleep(0.5)
+                _show(bar, pending)
+        except KeyboardInterrupt:  # ends those that run, too; those that wait must not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         for job in jobs:
             job.result()
+
+
+def _show(bar: tqdm, pending: Sequence[Member]) -> None:
+    states = [(member, _epochs_done(member)) for member in pending]
+    bar.n = sum(m.work * done / m.cfg.SOLVER.MAX_EPOCH for m, done in states)
+    bar.set_postfix_str(", ".join(f"{m.folder.name} {done}" for m, done in states if done))
 
 
 def _check_same_configuration(member: Member) -> None:
@@ -91,7 +99,7 @@ def _run_in_process(member: Member, niceness: int) -> None:
     command = [*python, "-m", "slowfast.engine", "--cfg", str(config)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        raise RuntimeError(f"{member.folder} failed:\n{done.stdout[-2000:]}")
+        raise ChildProcessError(f"{member.folder} failed:\n{done.stdout[-2000:]}")
 
 
 def records(member: Member, kind: str) -> Iterator[dict]:

@@ -1,6 +1,9 @@
+import threading
+
 import pytest
 
 from helpers.runs import tiny_cfg
+from slowfast.engine.studies import members as running
 from slowfast.engine.studies.frame_counts import build_report, members
 from slowfast.engine.studies.members import run_members
 from slowfast.report import claims, write_report
@@ -59,8 +62,25 @@ def test_finished_networks_are_not_trained_again(study):
 
 def test_a_network_that_fails_shows_its_own_error(motion, tmp_path):
     cfg = tiny_cfg(motion, tmp_path, "TRAIN.DATASET", "nonsense")
-    with pytest.raises(RuntimeError, match="no data set 'nonsense'"):
+    with pytest.raises(ChildProcessError, match="no data set 'nonsense'"):
         run_members(members(cfg, 0, tmp_path)[:1], processes=1)
+
+
+def test_after_ctrl_c_no_other_network_is_trained(motion, tmp_path, monkeypatch):
+    started = []
+
+    def run(member, _niceness):
+        started.append(member.name)
+        threading.Event().wait(0.5)  # while the others are called off
+
+    def interrupted(_seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "_run_in_process", run)
+    monkeypatch.setattr(running.time, "sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_members(members(tiny_cfg(motion, tmp_path), 0, tmp_path), processes=1)
+    assert started == ["ffn"]
 
 
 def test_a_folder_of_another_configuration_is_refused(study, motion):
