@@ -43,19 +43,20 @@ class FeatureFolder:
         self.folder, self.settings, self.rates, self.kind = folder, dict(settings), rates, kind
         folder.mkdir(parents=True, exist_ok=True)
         self._check_settings()
-        self._in_table = {rate: self._names_in_table(rate) for rate in rates}
+        self._in_table = {rate: self._videos_in_table(rate) for rate in rates}
 
     def missing(self, name: str, path: str = "") -> list[Rate]:
         """The rates at which video `name` has no features yet.
 
-        ValueError where files hold those of another video of this name than that at `path`.
+        ValueError where there are those of another video of this name than that at `path`.
         """
         for rate in self.rates:
             self._check_video(rate, name, path)
         return [
             rate
             for rate in self.rates
-            if name not in self._in_table[rate] and not _is_whole(self._file(rate, name, ".npy"))
+            if _text(name) not in self._in_table[rate]
+            and not _is_whole(self._file(rate, name, ".npy"))
         ]
 
     def write(self, name: str, path: str, features: Features) -> None:
@@ -81,14 +82,16 @@ class FeatureFolder:
                 np.save(file, rows)
 
     def _check_video(self, rate: Rate, name: str, path: str) -> None:
-        file = self._file(rate, name, ".json")
-        if not _bytes(path) or not file.exists():
-            return
-        if json.loads(file.read_text(encoding="utf-8")).get("bytes", 0) not in (0, _bytes(path)):
-            raise ValueError(
-                f"{file} is of another video called {name!r} than {path}; choose another --out, or "
-                "give both in one command, which tells them apart"
-            )
+        file, size = self._file(rate, name, ".json"), _bytes(path)
+        known = {self._table(rate): self._in_table[rate].get(_text(name), 0)}
+        if file.exists():
+            known[file] = json.loads(file.read_text(encoding="utf-8")).get("bytes", 0)
+        for place, other in known.items():
+            if size and other and size != other:
+                raise ValueError(
+                    f"{place} has another video called {name!r} than {path}; choose another --out, "
+                    "or give both in one command, which tells them apart"
+                )
 
     def finish(self) -> list[Path]:
         """Where the features are; makes the tables, if that is the kind, of all that is there."""
@@ -123,18 +126,21 @@ class FeatureFolder:
 
     # ------------------------------------------------------------------ tables
 
-    def _names_in_table(self, rate: Rate) -> set[str]:
+    def _videos_in_table(self, rate: Rate) -> dict[str, int]:
+        """Bytes of each video, by its name; 0 where they are not known."""
         path = self._table(rate)
         if self.kind != "parquet" or not path.exists():
-            return set()
-        return set(_pyarrow().read_table(path, columns=["video"])["video"].to_pylist())
+            return {}
+        with _pyarrow().ParquetFile(path) as table:  # its columns may be those of before `bytes`
+            rows = table.read(["video", "bytes"]).to_pylist()
+        return {row["video"]: row.get("bytes", 0) for row in rows}
 
     def _make_table(self, rate: Rate) -> Path:
         """The rows of the table that is there and those of the files, which then go."""
         path, part = self._table(rate), self._part(rate)
         files = sorted(part.rglob("*.npy"))
-        known = self._names_in_table(rate)  # a run that was stopped may have left files of it
-        new = [file for file in files if _name(part, file) not in known]
+        known = self._videos_in_table(rate)  # a run that was stopped may have left files of it
+        new = [file for file in files if _text(_name(part, file)) not in known]
         if new:
             size = sum(file.stat().st_size for file in new) + (path.stat().st_size if known else 0)
             with replacing(path, size) as temporary:
@@ -179,6 +185,11 @@ def _name(part: Path, file: Path) -> str:
     return file.relative_to(part).as_posix().removesuffix(".npy")
 
 
+def _text(name: str) -> str:
+    """`name` as tables have it: what is no UTF-8 in the name of a file is spelt out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
 def _about(file: Path) -> Path:
     return file.with_name(f"{file.stem}.json")
 
@@ -189,11 +200,12 @@ def _rows(part: Path, file: Path) -> Iterator[dict[str, Any]]:
     rows = np.load(file).reshape(len(about["starts"]), -1)
     for start, row in zip(about["starts"], rows, strict=True):
         yield {
-            "video": _name(part, file),
+            "video": _text(_name(part, file)),
             "start_frame": start,
             "start": start / about["fps"],
             "end": (start + about["window"]) / about["fps"],
             "fps": about["fps"],
+            "bytes": about.get("bytes", 0),
             "feature": row,
         }
 
@@ -207,6 +219,7 @@ def _schema(dim: int, settings: Mapping[str, Any]) -> Any:
         "start": pyarrow.float64(),
         "end": pyarrow.float64(),
         "fps": pyarrow.float64(),
+        "bytes": pyarrow.int64(),
         "feature": pyarrow.list_(pyarrow.float32(), dim),
     }
     return pyarrow.schema(fields, {"features": json.dumps(settings)})

@@ -1,6 +1,7 @@
 """Features against the network's own map and classifier, and frames read back from their grey."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -288,6 +289,29 @@ def test_a_run_that_stopped_behind_its_table_leaves_no_video_twice(tmp_path):
         folder.write("a", "a.mp4", made(rates=(Rate(4),)))
         folder.finish()
     assert parquet.read_table(tmp_path / "frames_4.parquet").num_rows == 3
+
+
+def test_a_name_that_is_no_text_is_spelt_out_in_a_table(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    name = os.fsdecode(b"caf\xe9")
+    folder = folder_of(tmp_path, "parquet", (Rate(4),))
+    folder.write(name, name + ".mp4", made(1, rates=(Rate(4),)))
+    (path,) = folder.finish()
+    assert parquet.read_table(path)["video"].to_pylist() == [r"caf\xe9"]
+    assert folder_of(tmp_path, "parquet", (Rate(4),)).missing(name) == []
+
+
+def test_a_table_without_the_sizes_of_its_videos_grows_as_it_is(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = folder_of(tmp_path, "parquet", (Rate(4),))
+    folder.write("a", "a.mp4", made(1, rates=(Rate(4),)))
+    (path,) = folder.finish()
+    parquet.write_table(parquet.read_table(path).drop_columns("bytes"), path)
+    folder = folder_of(tmp_path, "parquet", (Rate(4),))
+    assert folder.missing("a", __file__) == []  # which video it was is not known
+    folder.write("b", "b.mp4", made(1, rates=(Rate(4),)))
+    folder.finish()
+    assert parquet.read_table(path)["video"].to_pylist() == ["a", "b"]
 
 
 def test_a_table_of_whole_or_spatial_features_has_them_flat(tmp_path):

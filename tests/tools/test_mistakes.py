@@ -96,15 +96,18 @@ def test_no_frames_or_pixels_are_refused(tool, option, network, video, tmp_path,
     assert f"{' '.join(option)} must be 1 or more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
 def test_features_of_another_video_of_the_same_name_are_not_taken_for_its_own(
-    network, video, tmp_path, capsys
+    kind, network, video, tmp_path, capsys
 ):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
     (tmp_path / "b").mkdir()
     other = write_grey_video(tmp_path / "b/clip.mp4", 20)
-    out = ["--out", str(tmp_path / "out")]
+    out = ["--out", str(tmp_path / "out"), "--format", kind]
     assert features.main([network, str(video), *out]) == 0
     assert features.main([network, str(other), *out]) == 2
-    assert "is of another video called 'clip'" in capsys.readouterr().err
+    assert "has another video called 'clip'" in capsys.readouterr().err
     assert features.main([network, str(video), *out]) == 0
 
 
