@@ -63,13 +63,7 @@ def read_predictions(path: Path) -> Predictions:
     for predictions at one rate alone.
     """
     path = _file(path)
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-            raise ValueError(
-                f"{path} has no column {sorted(missing)[0]!r}; give the predictions.csv of a test"
-            )
-        rows = list(reader)
+    rows = _rows(path)
     labels, said = {}, {}
     for row in rows:
         numbers = filter(None, row["label"].split(";"))
@@ -89,6 +83,23 @@ def _file(path: Path) -> Path:
         if found.is_file():
             return found
     raise ValueError(f"{path} does not exist, or is a folder without results/predictions.csv")
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = set(COLUMNS) - set(reader.fieldnames or ())
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is no table but a binary file; give the predictions.csv of a test"
+        ) from error
+    if missing:
+        raise ValueError(
+            f"{path} has no column {sorted(missing)[0]!r}; give the predictions.csv of a test"
+        )
+    return rows
 
 
 def _numbers(rate: str) -> tuple[int, ...]:

@@ -148,6 +148,14 @@ def test_a_file_without_rates_is_refused_in_one_sentence(tmp_path, text, words):
         read_predictions(path)
 
 
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n", b"path\n" + bytes(200_000)])
+def test_a_binary_file_is_refused_by_its_name(tmp_path, content):
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"best.safetensors is no table .* give the predictions.c"):
+        read_predictions(path)
+
+
 def test_rates_that_were_not_tested_are_named(tmp_path):
     table = read_predictions(write(tmp_path))
     with pytest.raises(ValueError, match="no predictions at 5 frames; there are 4, 8, 16"):
