@@ -156,20 +156,20 @@ def stream(model, args: argparse.Namespace) -> int:
     import av
 
     from slowfast.datasets.video import VideoError
-    from slowfast.inference.drawing import new_film, spare
+    from slowfast.inference.drawing import new_film
     from slowfast.inference.stream import open_feed, rates_within, watch
 
     rates = rates_within(model, args.frames, args.size, args.max_gflops, args.max_ms)
     for rate in rates:
         model.warm_up(rate)
     source = args.videos[0] if args.videos else args.camera
-    if args.video:
-        spare([args.video], [source])
+    name = f"camera {args.camera}" if args.camera is not None else Path(source).stem
+    (out,) = films_of(args, [(name, source)])
     found, failures, shown = [], [], -1.0
     try:
         with ExitStack() as stack:
             feed = stack.enter_context(open_feed(source, args.window or model.clip_seconds))
-            film = stack.enter_context(new_film(args.video, feed.fps)) if args.video else None
+            film = stack.enter_context(new_film(out, feed.fps)) if out else None
             stack.enter_context(suppress(KeyboardInterrupt))  # inside: the film is kept
             for seen in watch(model, feed, args.hop, rates, args.topk):
                 found.append(seen.prediction)

@@ -123,13 +123,17 @@ def _write(
 def names_of(inputs: Sequence[str], out: Path) -> list[Path]:
     """Where films go: that of a single input to the file `out`, others into the folder `out`.
 
-    Raises ValueError for several inputs and the name of one file.
+    Raises ValueError for several inputs and the name of one file, and for one of another kind.
     """
-    if len(inputs) == 1 and out.suffix:
-        return [out]
-    if out.suffix:
+    if out.is_dir() or not out.suffix:
+        films = [out / f"{name.removesuffix('.mp4')}.mp4" for name in inputs]
+        told_apart = len(set(films)) == len(films)
+        return films if told_apart else [out / f"{name}.mp4" for name in inputs]
+    if out.suffix.lower() != ".mp4":
+        raise ValueError(f"--video {out} must end in .mp4, or name a folder without a suffix")
+    if len(inputs) > 1:
         raise ValueError(f"{len(inputs)} videos do not fit into one {out}; name a folder")
-    return [out / f"{name}.mp4" for name in inputs]
+    return [out]
 
 
 def spare(films: list[Path], sources: Sequence[str | int]) -> list[Path]:

@@ -176,6 +176,23 @@ def test_several_labelled_videos_go_into_a_folder(network, videos, tmp_path, cap
     assert names_of(["a"], tmp_path / "x.mp4") == [tmp_path / "x.mp4"]
 
 
+def test_names_that_kept_their_suffix_get_no_second_one(tmp_path):
+    films = names_of(["a.mp4", "a.avi", "b"], tmp_path)
+    assert [film.name for film in films] == ["a.mp4", "a.avi.mp4", "b.mp4"]
+    films = names_of(["a", "a.mp4"], tmp_path)  # a folder of images and a video
+    assert [film.name for film in films] == ["a.mp4", "a.mp4.mp4"]
+
+
+@pytest.mark.parametrize("more", [[], ["--stream", "--window", 0.2]])
+def test_a_film_is_an_mp4_or_is_refused(network, videos, tmp_path, capsys, more):
+    assert run(network, videos / "a.mp4", "--video", tmp_path / "out.avi", *more) == 2
+    assert "out.avi must end in .mp4, or name a folder" in capsys.readouterr().err
+    (tmp_path / "folder.v2").mkdir()
+    for out in (tmp_path / "folder.v2", tmp_path / "new"):
+        assert run(network, videos / "a.mp4", "--video", out, *more) == 0
+        assert [path.name for path in out.iterdir()] == ["a.mp4"]
+
+
 def test_without_h264_the_film_is_mpeg4(monkeypatch, network, videos, tmp_path):
     monkeypatch.setattr(drawing.av, "codecs_available", {"mpeg4"})
     assert run(network, videos / "a.mp4", "--video", tmp_path / "old.mp4") == 0
