@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +23,7 @@ def publish(report: Report, readme: Path, marker: str, written: Path, figures: P
     """
     picture = figures / f"{marker}.png"
     replace_block(readme, marker, _results(report, os.path.relpath(picture, readme.parent)))
-    figures.mkdir(parents=True, exist_ok=True)
-    shutil.copy(written / "figures/frames.png", picture)
+    _copy(written / "figures/frames.png", picture)
 
 
 def publish_document(document: Document, readme: Path, marker: str) -> None:
@@ -33,11 +33,9 @@ def publish_document(document: Document, readme: Path, marker: str) -> None:
     lacks the markers.
     """
     figures = readme.parent / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
-    copies = [shutil.copy(picture.path, figures) for picture in document.pictures]
     pictures = [
-        picture._replace(path=Path(copy))
-        for picture, copy in zip(document.pictures, copies, strict=True)
+        picture._replace(path=_copy(picture.path, figures / picture.path.name))
+        for picture in document.pictures
     ]
     shown = replace(document, pictures=pictures)
     replace_block(readme, marker, shown.markdown(readme.parent))
@@ -55,6 +53,14 @@ def replace_block(readme: Path, marker: str, content: str) -> None:
     block = "\n\n".join([start, content, end])
     pattern = re.escape(start) + ".*?" + re.escape(end)
     readme.write_text(re.sub(pattern, lambda _: block, text, flags=re.S), "utf-8")
+
+
+def _copy(source: Path, target: Path) -> Path:
+    """`target`, where the picture now is; it may have been written there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(shutil.SameFileError):
+        shutil.copy(source, target)
+    return target
 
 
 def _results(report: Report, picture: str) -> str:

@@ -17,6 +17,16 @@ def test_results_replace_what_stands_between_the_markers(report, tmp_path):
     assert (tmp_path / "figures/demo.png").stat().st_size > 10_000
 
 
+def test_a_figure_that_was_written_where_it_is_shown_stays(report, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- frames --><!-- /frames -->")
+    write_report(report, tmp_path)
+    before = (tmp_path / "figures/frames.png").read_bytes()
+    publish(report, readme, "frames", tmp_path, tmp_path / "figures")
+    assert "(figures/frames.png)" in readme.read_text()
+    assert (tmp_path / "figures/frames.png").read_bytes() == before
+
+
 def test_a_readme_without_markers_is_refused(report, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("nothing here\n")

@@ -77,10 +77,11 @@ def test_all_files_of_the_report_are_written(study, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_readme_gets_the_results_between_its_lines(study, tmp_path):
+@pytest.mark.parametrize("folder", ["written", "figures"])
+def test_a_readme_gets_the_results_between_its_lines(study, tmp_path, folder):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- motion -->\nold\n<!-- /motion -->\nafter\n")
-    *_, picture = study.write(tmp_path / "written")
+    *_, picture = study.write(tmp_path / folder)
     publish_document(study.document(picture), readme, "motion")
     text = readme.read_text()
     assert "](figures/reskd.png)" in text and "| student alone | 8 |" in text
