@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.command_line import exit_code
-from slowfast.config import CfgNode, load_cfg
+from slowfast.config import CfgNode, load_cfg, trained_sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 FFN = ROOT / "projects/ffn/configs"
@@ -101,15 +101,18 @@ def measure_network(args: argparse.Namespace, path: str | Path) -> Iterable[dict
 def config(path: str | Path, size: int, flexible: bool = True) -> CfgNode:
     """A configuration at another resolution, in 32 bits, without checkpointing.
 
-    A student sees as large a share of it as before.  Raises ValueError if it has to be, and is
-    not, frame-flexible; one with a teacher need not be.
+    A student, and each of FFN.SIZES, sees as large a share of it as before.  Raises ValueError if
+    it has to be, and is not, frame-flexible; one with a teacher need not be.
     """
     sizes = {"TRAIN_CROP_SIZE": size, "TEST_CROP_SIZE": size, "TRAIN_JITTER_SCALES": [size, size]}
     changes = {f"DATA.{key}": value for key, value in sizes.items()}
     changes |= {"TRAIN.MIXED_PRECISION": False, "MODEL.ACT_CHECKPOINT": False}
     found = load_cfg(path)
+    crop = found.DATA.TRAIN_CROP_SIZE
     if part := found.DISTILL.STUDENT_SIZE:
-        changes["DISTILL.STUDENT_SIZE"] = size * part // found.DATA.TRAIN_CROP_SIZE
+        changes["DISTILL.STUDENT_SIZE"] = size * part // crop
+    if parts := trained_sizes(found):
+        changes |= {"FFN.SIZES": [size * part // crop for part in parts], "TEST.SIZES": []}
     cfg = load_cfg(path, list(chain.from_iterable(changes.items())))
     if flexible and not cfg.FFN.ENABLE and cfg.OBJECTIVE.NAME != "distill":
         raise ValueError(f"{path} has no FFN.ENABLE: True; give a YAML of projects/ffn/configs")

@@ -27,6 +27,10 @@ FFN: {ENABLE: True, NUM_FRAMES: [1, 2]}
 MODEL: {MODEL_NAME: R2Plus1D, NUM_CLASSES: 5, DROPOUT_RATE: 0.0}
 R2PLUS1D: {WIDTHS: [4, 8], BLOCKS: [1, 1]}
 """
+SIZES = """
+DATA: {TRAIN_CROP_SIZE: 64, TEST_CROP_SIZE: 64, TRAIN_JITTER_SCALES: [64, 64]}
+TEST: {SIZES: [64]}
+"""
 
 
 @pytest.fixture
@@ -118,6 +122,38 @@ def test_a_network_is_timed_at_every_rate_in_every_way(tiny):
         for other in ("baseline", "flexible"):
             ratio = times[row["frames"], other] / row["ms"]
             assert row[f"over_{other}"] == pytest.approx(ratio)
+
+
+@pytest.fixture
+def tiny_sizes(tiny):
+    """The same network for pairs with sizes of 32 and 64 pixels."""
+    tiny.write_text(TINY.replace("[1, 2]", "[1, 2], SIZES: [32, 64]") + SIZES)
+    return tiny
+
+
+def test_trained_sizes_stay_the_same_shares_of_the_size_that_is_measured(tiny_sizes):
+    assert benchmark.config(tiny_sizes, size=32).FFN.SIZES == [16, 32]
+    with pytest.raises(ValueError, match=r"FFN.SIZES = \[0, 1\]"):
+        benchmark.config(tiny_sizes, size=1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_step_trains_every_pair_of_frames_and_size_or_the_highest_alone(tiny_sizes, way):
+    trainer = training.Trainer(benchmark.config(tiny_sizes, size=32), batch=2)
+    trainer.step(way)
+    gradients = [(n, p.grad) for n, p in trainer.model.named_parameters() if ".copies." in n]
+    tags = {
+        tag
+        for tag in trainer.model.rates.tags
+        for n, g in gradients
+        if g is not None and f".copies.{tag}." in n
+    }
+    assert tags == ({"2x32"} if way == "high" else {"1x16", "1x32", "2x16", "2x32"})
+
+
+def test_a_network_of_several_sizes_is_timed_at_every_pair(tiny_sizes):
+    rows = rows_of("inference", tiny_sizes, "--size", "32")
+    assert [r["frames"] for r in rows if r["way"] == "flexible"] == ["1x16", "2x16", "1x32", "2x32"]
 
 
 def test_memory_is_that_above_the_level_before_the_step(tiny):
@@ -245,8 +281,8 @@ def test_every_shipped_case_names_the_form_the_networks_take(name):
 
 
 def test_a_specialised_network_with_other_logits_is_not_timed(tiny, monkeypatch):
-    def wrong(model, num_frames):
-        net = specialize(model, num_frames)
+    def wrong(model, num_frames, size):
+        net = specialize(model, num_frames, size=size)
         net.projection.bias.data[0] += 1
         return net
 

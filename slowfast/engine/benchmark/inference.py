@@ -19,7 +19,7 @@ from slowfast.inference.export import Session, quantize, to_onnx, to_program
 from slowfast.inference.export.optional import PACKAGES, installed
 from slowfast.inference.precision import ToLogits, is_native
 from slowfast.models import FrameFlexible, build_model
-from slowfast.models.flexible import specialize
+from slowfast.models.flexible import Rate, specialize
 
 TOLERANCE, TOLERANCE_BF16 = 1e-4, 5e-2  # of the logits' scale
 
@@ -27,7 +27,7 @@ TOLERANCE, TOLERANCE_BF16 = 1e-4, 5e-2  # of the logits' scale
 def time_inference(
     cfg: CfgNode, batch: int, repeats: int, device: str = "cpu"
 ) -> list[dict[str, Any]]:
-    """Rows for each trained frame count: milliseconds of a batch in three to six ways.
+    """Rows for each trained rate: milliseconds of a batch in three to six ways.
 
         baseline      the flexible network computed as the originals do
         flexible      the same as this project does
@@ -41,9 +41,12 @@ def time_inference(
     """
     torch.manual_seed(0)
     model = as_if_trained(build_model(cfg)).to(device)
-    size = cfg.DATA.TEST_CROP_SIZE
-    clips = {t: torch.randn(batch, 3, t, size, size, device=device) for t in model.rates.num_frames}
-    return [row for clip in clips.values() for row in _rows(model, clip, repeats)]
+    rows = []
+    for rate in model.rates.all:
+        size = rate.size or cfg.DATA.TEST_CROP_SIZE
+        clip = torch.randn(batch, 3, rate.num_frames, size, size, device=device)
+        rows += _rows(model, rate, clip, repeats)
+    return rows
 
 
 def as_if_trained(model: FrameFlexible) -> FrameFlexible:
@@ -60,9 +63,8 @@ def as_if_trained(model: FrameFlexible) -> FrameFlexible:
 
 
 @torch.inference_mode()
-def _rows(model: FrameFlexible, clip: Tensor, repeats: int) -> list[dict[str, Any]]:
-    num_frames = clip.shape[2]
-    plain = specialize(model, num_frames)
+def _rows(model: FrameFlexible, rate: Rate, clip: Tensor, repeats: int) -> list[dict[str, Any]]:
+    plain = specialize(model, rate.num_frames, size=rate.size)
 
     def baseline() -> Tensor:
         with as_the_originals():
@@ -78,11 +80,11 @@ def _rows(model: FrameFlexible, clip: Tensor, repeats: int) -> list[dict[str, An
     if clip.device.type == "cpu" and installed(*PACKAGES):
         graphs = onnx_ways(plain, clip)
         runs |= {name: partial(_logits, way, clip) for name, way in graphs.items()}
-    _check_logits(num_frames, runs)
+    _check_logits(rate, runs)
     taken = {name: times.cpu for name, times in take_turns(runs, repeats, clip.device.type).items()}
     return [
         {
-            "frames": num_frames,
+            "frames": rate.plain,
             "way": name,
             "ms": 1e3 * seconds,
             **{f"over_{other}": taken[other] / seconds for other in ("baseline", "flexible")},
@@ -91,9 +93,9 @@ def _rows(model: FrameFlexible, clip: Tensor, repeats: int) -> list[dict[str, An
     ]
 
 
-def _check_logits(num_frames: int, runs: dict[str, Callable[[], Tensor]]) -> None:
+def _check_logits(rate: Rate, runs: dict[str, Callable[[], Tensor]]) -> None:
     """Raises ValueError where ways differ by more than their precision explains."""
-    what = f"logits at {num_frames} frames"
+    what = f"logits at {rate} frames"
     exact = {name: [run()] for name, run in runs.items() if name not in ("bf16", "int8")}
     check_equal(what, exact, TOLERANCE)
     if "bf16" in runs:

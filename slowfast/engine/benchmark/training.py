@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from slowfast.config import CfgNode, frame_counts
+from slowfast.config import CfgNode, frame_counts, trained_sizes
 from slowfast.datasets import Batch
 from slowfast.engine.benchmark.memory import MIB, held, in_a_new_process, most_held
 from slowfast.engine.benchmark.timing import take_turns
@@ -71,7 +71,10 @@ class Trainer:
         fill(self.model, optimizer)
         if setting.compile == "on":
             compiled(self.model)
-        joint, per_rate = (FrameFlexibleTraining(backward=b) for b in ("joint", "per_rate"))
+        joint, per_rate = (
+            FrameFlexibleTraining(backward=b, sizes=trained_sizes(cfg))
+            for b in ("joint", "per_rate")
+        )
         objectives = dict(zip(WAYS, (Classify(), per_rate, joint, joint), strict=True))
         self.steppers = {
             way: Stepper(
