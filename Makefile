@@ -45,7 +45,7 @@ test-page: $(STAMP)  ## the web page in a browser; installs Chromium if it is mi
 
 oracles: $(ORACLES)/.installed  ## the tests of bridges to torchvision, timm and pytorchvideo
 	PYTHONPATH=$(ORACLES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto \
-		tests/models/test_bridges.py tests/parity/test_oracles.py $(ARGS)
+		tests/models/test_bridges*.py tests/parity/test_oracles.py $(ARGS)
 
 lint: $(STAMP)  ## check style and format
 	$(BIN)/ruff check .

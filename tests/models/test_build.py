@@ -82,7 +82,7 @@ def said(output: torch.Tensor | Exits) -> torch.Tensor:
     return torch.cat([part.flatten(1) for part in parts], dim=1)
 
 
-# Networks of other libraries are tested where these are installed, in test_bridges.py.
+# Networks of other libraries are tested where these are installed, in test_bridges*.py.
 OWN = [name for name in MODELS.names if MODELS.get(name) not in BRIDGES]
 every_network = pytest.mark.parametrize("name", OWN)
 # A network of exits is made of one of these, and has no frame-flexible form.

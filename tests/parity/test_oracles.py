@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.fixture_weights import fill_state_dict, input_tensor
+from helpers.frame_exits import clip_of, splitting, with_statistics
 from helpers.oracles import oracle
 from helpers.source import ROOT
 from slowfast.config import get_cfg, load_cfg
@@ -16,7 +17,6 @@ from slowfast.engine.optimization.step import Stepper
 from slowfast.models import TSN, FrameExit, build_model
 from slowfast.objectives import build_objective
 from slowfast.report.cost import gflops
-from tests.models.test_frame_exit import clip_of, splitting, with_statistics
 
 BLOCKS = {
     r"pathway(\d)_stem\.bn": r"pathway\1_stem.norm",

@@ -6,67 +6,28 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.families import (
+    BEHIND_BLOCKS,
+    SMALL,
+    TSM_NETS,
+    assert_computes,
+    frame_exit,
+    loads,
+    pyth,
+    released_frame_exit,
+    resnet,
+    slowfast_net,
+    source,
+    uniformer,
+    x3d,
+)
 from helpers.fixture_weights import read_fixture
-from helpers.foreign_net import clip_of, perturb
-from helpers.published import (
-    mmaction_state,
-    torchvision_state,
-    without_counters,
-    write_caffe2,
-)
-from slowfast.models import (
-    TEA,
-    TSM,
-    TSN,
-    X3D,
-    FrameExit,
-    FrameFlexible,
-    ResNet,
-    SlowFast,
-    UniFormer,
-    VideoSwin,
-)
-from slowfast.models.resnet3d import NonLocals
+from helpers.foreign_net import clip_of
+from helpers.published import mmaction_state, torchvision_state, write_caffe2
+from slowfast.models import TEA, TSM, TSN, FrameFlexible, SlowFast, UniFormer, VideoSwin
 from slowfast.weights import FORMATS, load_weights
 from slowfast.weights.formats import recognise
 from slowfast.weights.formats.caffe2 import caffe2_name
-
-SMALL = dict(num_classes=5, width=8, dropout=0.0)
-BEHIND_BLOCKS = NonLocals([[[], []], [[1], []], [[0], []], [[], []]])  # of the slow pathway
-slowfast_net = partial(SlowFast, depth=50, alpha=4, **SMALL)
-resnet = partial(ResNet, **SMALL)
-uniformer = partial(
-    UniFormer,
-    num_classes=5,
-    depth=(1, 1, 1, 1),
-    dims=(8, 8, 16, 16),
-    head_dim=8,
-    drop_path=0.0,
-)
-x3d = partial(X3D, num_classes=5, width_factor=0.5, depth_factor=0.5, dim_c5=16, dropout=0.0)
-
-
-def source(net: nn.Module) -> nn.Module:
-    return perturb(net, 0.1).eval()
-
-
-@torch.no_grad()
-def assert_computes(target: nn.Module, net: nn.Module, num_frames: int = 8) -> None:
-    clip = clip_of(num_frames, size=32)
-    expected = net(clip)
-    torch.testing.assert_close(target.eval()(clip), expected, rtol=1e-4, atol=1e-5)
-    assert expected.std() > 0
-
-
-def loads(make, state, *, format, new_head=False, **kwargs) -> nn.Module:
-    """A network with the checkpoint, of which nothing is left over."""
-    target = make(**kwargs)
-    report = load_weights(target, state, new_head=new_head)
-    assert report.format == format
-    assert not report.unexpected and not report.mismatched
-    assert all(name.endswith("num_batches_tracked") for name in report.missing)
-    return target
-
 
 # ---------------------------------------------------------------------------- Caffe2
 
@@ -123,10 +84,6 @@ def test_a_caffe2_model_fills_every_rate_and_the_head_of_a_flexible_network(tmp_
 # ---------------------------------------------------------------------------- our names
 
 
-def pyth(net: nn.Module) -> dict:
-    return {"epoch": 9, "model_state": net.state_dict(), "optimizer_state": {}, "cfg": "MODEL: x"}
-
-
 @pytest.mark.parametrize("make", [slowfast_net, partial(resnet, arch="i3d"), x3d])
 def test_a_pyslowfast_checkpoint_gives_the_same_logits(make, tmp_path):
     net = source(make())
@@ -169,9 +126,6 @@ def as_original_tsm(net: nn.Module) -> dict:
         for n in net.state_dict()
     }
     return {"state_dict": {f"module.{names[n]}": t for n, t in net.state_dict().items()}}
-
-
-TSM_NETS = {"ResNet-18": partial(TSM, 18, **SMALL), "ResNet-50": partial(TSM, 50, **SMALL)}
 
 
 @pytest.mark.parametrize("name", TSM_NETS)
@@ -248,91 +202,6 @@ def test_a_frame_flexible_checkpoint_gives_the_same_logits_at_every_rate(make, t
         assert_computes(target, net, num_frames)
 
 
-# ---------------------------------------------------------------------------- images
-
-
-@pytest.mark.parametrize("make", [TSN, TSM])
-@pytest.mark.parametrize("depth", [18, 50])
-def test_a_torchvision_resnet_starts_a_frame_wise_network(make, depth):
-    net = source(TSN(depth, **SMALL))
-    target = loads(partial(make, depth, **SMALL), torchvision_state(net), format="torchvision")
-    if make is TSN:
-        assert_computes(target, net)
-    assert torch.equal(target.base_model.conv1.weight, net.base_model.conv1.weight)
-
-
-@pytest.mark.parametrize("arch", ["2d", "slow_c2d", "c2d"])
-@pytest.mark.parametrize("depth", [18, 50])
-def test_an_inflated_torchvision_resnet_sees_in_a_still_clip_what_it_saw_in_the_image(arch, depth):
-    net = source(TSN(depth, **SMALL))
-    target = resnet(depth=depth, arch=arch).eval()
-    report = load_weights(target, torchvision_state(net))
-    assert report.format == "torchvision" and report.inflated and not report.missing
-    still = clip_of(1, size=32).expand(-1, -1, 4, -1, -1)
-    with torch.no_grad():
-        torch.testing.assert_close(target(still), net(still), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("arch", ["i3d", "slow"])
-def test_the_kernels_of_an_inflated_resnet_sum_to_those_of_the_image(arch):
-    image = torchvision_state(source(TSN(50, **SMALL)))
-    target = resnet(arch=arch)
-    load_weights(target, image)
-    kernel = target.get_submodule("s5.pathway0_res1.branch2.a").weight
-    assert kernel.shape[2] == 3 or arch == "i3d"
-    torch.testing.assert_close(kernel.sum(2), image["layer4.1.conv1.weight"])
-
-
-def test_image_weights_leave_non_local_blocks_as_they_start():
-    target = resnet(nonlocals=BEHIND_BLOCKS)
-    report = load_weights(target, torchvision_state(source(TSN(50, **SMALL))))
-    assert report.missing and all("_nonlocal" in name for name in report.missing)
-
-
-def test_2d_networks_of_pyslowfast_start_inflated_and_non_local_ones():
-    net = source(resnet(depth=50, arch="2d"))
-    target = resnet(arch="i3d", nonlocals=BEHIND_BLOCKS)
-    report = load_weights(target, pyth(net))
-    assert report.format == "pyslowfast" and report.inflated
-    assert report.missing and all("_nonlocal" in name for name in report.missing)
-
-
-def test_half_a_non_local_block_is_not_enough():
-    net = resnet(nonlocals=BEHIND_BLOCKS)
-    state = {n: t for n, t in net.state_dict().items() if "conv_theta" not in n}
-    with pytest.raises(ValueError, match="conv_theta.weight"):
-        load_weights(resnet(nonlocals=BEHIND_BLOCKS), state)
-
-
-def test_res2net_starts_tea_but_for_its_temporal_layers():
-    net, target = source(TEA(**SMALL)), TEA(**SMALL)
-    before = {n: t.clone() for n, t in target.state_dict().items()}
-    temporal = [n for n in before if ".me." in n or ".shifts." in n]
-    image = {n: t for n, t in torchvision_state(net).items() if f"base_model.{n}" not in temporal}
-    report = load_weights(target, image)
-    assert report.format == "res2net"
-    assert set(report.missing) == set(temporal)
-    for name, tensor in target.state_dict().items():
-        expected = before[name] if name in temporal else net.state_dict()[name]
-        assert torch.equal(tensor, expected), name
-
-
-@pytest.mark.parametrize("make", [TSN, partial(ResNet, arch="c2d")])
-def test_the_classifier_of_images_is_only_replaced_when_asked_to(make):
-    image = torchvision_state(source(TSN(18, num_classes=9, width=8)))
-    target = make(depth=18, **SMALL)
-    with pytest.raises(ValueError, match=r"(?s)read as torchvision.*new_head=True"):
-        load_weights(target, image)
-    report = load_weights(target, image, new_head=True)
-    assert [found[0] for found, _ in report.mismatched.values()] == [9, 9]
-
-
-def test_files_from_before_batch_counters_load():
-    net = source(TSN(18, **SMALL))
-    state = without_counters(torchvision_state(net))
-    assert_computes(loads(partial(TSN, 18, **SMALL), state, format="torchvision"), net)
-
-
 # ---------------------------------------------------------------------------- MMAction2
 
 
@@ -350,71 +219,6 @@ def test_tsn_of_mmaction_starts_a_3d_network():
     still = clip_of(1, size=32)
     with torch.no_grad():
         torch.testing.assert_close(target(still), net(still), rtol=1e-4, atol=1e-5)
-
-
-# ---------------------------------------------------------------------------- FrameExit
-
-
-def frame_exit(backbone: nn.Module | None = None) -> FrameExit:
-    backbone = TSN(18, **SMALL) if backbone is None else backbone
-    return FrameExit(backbone, num_classes=5, num_exits=4, hidden_dim=8, gate_dims=(8, 4))
-
-
-def released_frame_exit(net: FrameExit) -> dict:
-    """As the authors wrote theirs: numbered layers, convolutions in gates that say "go on"."""
-    numbers = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
-    state = {}
-    for name, tensor in net.state_dict().items():
-        part, *path = name.split(".")
-        if part == "backbone":
-            path = [str(numbers[path[1]]), *path[2:]]
-        if part == "gates":
-            part = "exit_selector"
-            if path[1].startswith("fc"):
-                path[1] = path[1].replace("fc", "conv")
-                tensor = tensor[..., None, None] if tensor.ndim == 2 else tensor
-            if path[1] == "linear":
-                tensor = -tensor
-        state[".".join([part, *path])] = tensor
-    return state
-
-
-def test_a_released_frame_exit_says_the_same_at_every_exit(tmp_path):
-    net = source(frame_exit())
-    state = {f"module.{name}": tensor for name, tensor in released_frame_exit(net).items()}
-    torch.save(state, tmp_path / "activitynet_checkpoint.pth")
-    target = loads(frame_exit, tmp_path / "activitynet_checkpoint.pth", format="frame_exit").eval()
-    with torch.no_grad():
-        torch.testing.assert_close(target(clip_of(4, size=32)), net(clip_of(4, size=32)))
-
-
-BACKBONES = {
-    "torchvision": (partial(TSN, 18, **SMALL), torchvision_state),
-    "mmaction": (partial(TSN, 18, **SMALL), mmaction_state),
-    "tsn": (partial(TSN, 18, **SMALL), nn.Module.state_dict),
-    "pyslowfast": (x3d, nn.Module.state_dict),
-}
-
-
-@pytest.mark.parametrize("format", BACKBONES)
-def test_a_plain_networks_checkpoint_goes_into_the_backbone_of_frame_exit(format):
-    make, written = BACKBONES[format]
-    net, target = source(make()), frame_exit(make())
-    others = {n: t.clone() for n, t in target.state_dict().items() if n[:9] != "backbone."}
-    report = load_weights(target, written(net))
-    assert report.format == format and not report.unexpected and not report.mismatched
-    assert set(report.missing) == set(others) and len(report.ignored) == 2
-    backbone = target.backbone.state_dict()
-    assert backbone.keys() < net.state_dict().keys()
-    assert all(torch.equal(tensor, net.state_dict()[n]) for n, tensor in backbone.items())
-    assert all(torch.equal(target.state_dict()[n], tensor) for n, tensor in others.items())
-
-
-def test_half_a_backbone_is_not_enough_for_frame_exit():
-    state = TSN(18, **SMALL).state_dict()
-    del state["base_model.layer3.0.conv1.weight"]
-    with pytest.raises(ValueError, match=r"backbone.base_model.layer3.0.conv1.weight"):
-        load_weights(frame_exit(), state)
 
 
 # ---------------------------------------------------------------------------- all
