@@ -175,7 +175,8 @@ def clip_gradients(
     """
     norm = gradient_norm(parameters) if norm is None else norm
     if max_value is not None:
-        nn.utils.clip_grad_value_(parameters, max_value)
+        if any(p.grad is not None for p in parameters):  # PyTorch has no answer without one
+            nn.utils.clip_grad_value_(parameters, max_value)
     elif max_norm is not None:
         nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
     return norm

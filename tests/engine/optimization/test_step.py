@@ -132,6 +132,14 @@ def test_a_gradient_is_looked_at_before_it_is_clipped():
     torch.testing.assert_close(clipped.norm().item(), 1e-3, rtol=1e-3, atol=0)
 
 
+def test_entries_are_clipped_where_the_objective_learns_nothing_itself():
+    batch, model = batch_of(range(4)), frozen()
+    stepper(model, PER_RATE, World(), clip_value=0.02)(batch)
+    for name, gradient in plain_gradients(batch).items():
+        clipped = gradient.clamp(-0.02, 0.02)
+        torch.testing.assert_close(model.get_parameter(name).grad, clipped, msg=name)
+
+
 @pytest.mark.parametrize("clip", ["clip_norm", "clip_value"])
 def test_what_an_objective_learns_is_clipped_with_the_network(clip):
     """The scale's gradient is the sum of the losses, many times that of any weight."""
