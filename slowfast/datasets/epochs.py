@@ -152,6 +152,11 @@ class Loader(DataLoader[Batch]):
             self._done = end
             yield batch
 
+    @property
+    def remaining(self) -> int:
+        """Batches of the next iteration."""
+        return len(self.batch_sampler.ends())
+
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its videos all processes together have had."""
         return {"epoch": self.batch_sampler.epoch, "done": self._done}

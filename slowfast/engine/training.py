@@ -240,6 +240,8 @@ class Training:
         loader.set_epoch(self.epoch)
         if self.loader_state is not None:
             loader.load_state_dict(self.loader_state)
+            # Of batches of another size than before, as many lie behind it as would with this one.
+            self.iteration = max(len(loader) - loader.remaining, 0)
 
     def _enter_phase(self, epoch: int) -> None:
         """Give the norms the batch that they see in multigrid training's phase of `epoch`."""

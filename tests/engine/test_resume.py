@@ -194,6 +194,24 @@ def test_another_number_of_processes_takes_a_run_up_in_the_middle_of_an_epoch(mo
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
+@pytest.mark.parametrize(("before", "after"), [(4, 8), (8, 4)])
+def test_batches_of_another_size_go_on_with_the_learning_rate(
+    motion, tmp_path, monkeypatch, before, after
+):
+    options = ["SOLVER.MAX_EPOCH", 1, "LOG_PERIOD", 1, "TRAIN.BATCH_SIZE"]
+    train(tiny_cfg(motion, tmp_path / "whole", *options, after))
+    half = 16 // before
+    with monkeypatch.context() as patch, pytest.raises(Preempted):
+        interrupted_after(patch, half)
+        train(tiny_cfg(motion, tmp_path / "parts", *options, before))
+    train(tiny_cfg(motion, tmp_path / "parts", *options, after))
+    rates, whole = (
+        [r["lr"] for r in curve(tmp_path / name) if r["_type"] == "train_iter"]
+        for name in ("parts", "whole")
+    )
+    assert rates[half:] == whole[16 // after :]
+
+
 def test_a_step_draws_the_same_numbers_whatever_was_drawn_before(motion, tmp_path):
     training = Training.from_cfg(tiny_cfg(motion, tmp_path))
     training.seed_step()
