@@ -148,6 +148,17 @@ def test_a_checkpoint_that_does_not_fit_is_named_with_the_remedy(motion, tmp_pat
         train(tiny_cfg(motion, tmp_path, "FFN.NUM_FRAMES", [1, 2, 4]))
 
 
+@pytest.mark.parametrize("methods", [("sgd", "adamw"), ("adamw", "sgd")])
+def test_so_is_one_of_another_optimiser(motion, tmp_path, methods):
+    before, after = (
+        tiny_cfg(motion, tmp_path, "SOLVER.MAX_EPOCH", n, "SOLVER.OPTIMIZING_METHOD", method)
+        for n, method in enumerate(methods, start=1)
+    )
+    train(before)
+    with pytest.raises(ValueError, match=r"another OUTPUT_DIR.*SOLVER\.OPTIMIZING_METHOD"):
+        train(after)
+
+
 def test_so_is_one_that_another_program_wrote(motion, tmp_path):
     train(tiny_cfg(motion, tmp_path, "SOLVER.MAX_EPOCH", 1))
     path = tmp_path / "checkpoints/checkpoint_epoch_00001.pyth"
@@ -155,6 +166,17 @@ def test_so_is_one_that_another_program_wrote(motion, tmp_path):
     torch.save({name: state[name] for name in ("epoch", "model_state", "optimizer_state")}, path)
     with pytest.raises(ValueError, match=r"has no .*TRAIN\.CHECKPOINT_FILE_PATH"):
         train(tiny_cfg(motion, tmp_path))
+
+
+def test_a_resumed_run_has_the_decay_and_momentum_of_its_configuration(motion, tmp_path):
+    train(tiny_cfg(motion, tmp_path, "SOLVER.MAX_EPOCH", 1))
+    cfg = tiny_cfg(motion, tmp_path, "SOLVER.WEIGHT_DECAY", 0.3, "SOLVER.MOMENTUM", 0.5)
+    training = Training.from_cfg(cfg)
+    training.resume()
+    optimizer = training.step.optimizer
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0, 0.3}
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.5}
+    assert all("momentum_buffer" in optimizer.state[p] for p in training.model.parameters())
 
 
 def test_checkpoints_within_an_epoch_come_every_so_many_steps(motion, tmp_path):

@@ -193,7 +193,13 @@ def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Load what `optimizer_state` gave, in this number of processes or another."""
+    """Load what `optimizer_state` gave, in this number of processes or another.
+
+    Momenta are taken over; rates, decays and the like stay those that the optimiser was built with.
+    Raises ValueError for the state of another kind of optimiser, or other groups of parameters.
+    """
+    _check_kind(optimizer, state)
+    built = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     numbers = [i for group in state["param_groups"] for i in group["params"]]
     owners = dict(zip(numbers, parameters, strict=False))
@@ -205,6 +211,16 @@ def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None
         for i, values in state["state"].items()
     }
     optimizer.load_state_dict(dict(state) | {"state": parts})
+    for group, options in zip(optimizer.param_groups, built, strict=True):
+        group.update(options)
+
+
+def _check_kind(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    adaptive = ["betas" in options for options in (optimizer.defaults, *state["param_groups"])]
+    if any(one != adaptive[0] for one in adaptive):
+        raise ValueError(
+            f"its optimiser was no {type(optimizer).__name__}: SOLVER.OPTIMIZING_METHOD was another"
+        )
 
 
 def _whole_tensors(state: Mapping[str, Any]) -> dict[str, Any]:
