@@ -163,10 +163,11 @@ def trimmed_indices(length: int, count: int, start: float, span: float) -> Tenso
     """`dense_indices` among the frames that PySlowFast decodes with torchvision.
 
     It decodes the frames inside the span and takes its clip from the first of them on, up to one
-    frame late; the last decoded frame stands for those beyond it.
+    frame late; the last decoded frame stands for those beyond it.  There is one at least, where
+    PySlowFast decodes none and takes another video.
     """
     first = ceil(start)
-    last = min(floor(start + span - 1), length - 1)
+    last = max(min(floor(start + span - 1), length - 1), first)
     return first + dense_indices(last - first + 1, count, 0, span)
 
 

@@ -130,6 +130,12 @@ def test_a_trimmed_decode_holds_the_frames_within_the_time_stamps_of_pyslowfast(
     assert trimmed_indices(length, case["T"], start, span).tolist() == expected
 
 
+def test_a_trimmed_decode_of_a_span_between_two_frames_is_the_next_one():
+    """Eight frames of 30 per second in a video of 5: a span of 1.33 frames may hold none."""
+    assert trimmed_indices(100, 3, start=6.5, span=8 / 30 * 5).tolist() == [7, 7, 7]
+    assert trimmed_indices(100, 3, start=98.5, span=1.0).tolist() == [99, 99, 99]
+
+
 def test_the_last_kinetics_view_of_pyslowfast_does_not_reach_the_end_but_with_offsets():
     options = {"most": 8, "stride": 8}
     plain = published_sampling("pyslowfast", (8,), 10, **options).clips(300, 30.0)
