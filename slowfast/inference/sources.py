@@ -20,6 +20,7 @@ from torch.nn.functional import interpolate
 from slowfast.config import CfgNode, frame_counts
 from slowfast.datasets import DATASETS
 from slowfast.datasets.loader import build_opener
+from slowfast.datasets.published import EACH_RATE
 from slowfast.datasets.video import Video, VideoError
 from slowfast.datasets.video.base import shrunk
 from slowfast.datasets.video.pyav import PyAVVideo
@@ -119,7 +120,7 @@ def clip_seconds(cfg: CfgNode) -> float:
     """Of an endless video, how much one prediction sees: the span of a dense clip, or 2 seconds."""
     data = cfg.DATA
     kind = DATASETS.get(cfg.TEST.DATASET).sampling if data.SAMPLING == "auto" else data.SAMPLING
-    if kind in ("segment", "clips"):
+    if kind in ("segment", "clips", *EACH_RATE):
         return CAMERA_SECONDS
     return frame_counts(cfg)[-1] * data.SAMPLING_RATE / data.TARGET_FPS
 

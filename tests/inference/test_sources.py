@@ -152,6 +152,11 @@ def test_an_endless_video_is_seen_for_the_span_of_a_dense_clip(tmp_path):
     assert clip_seconds(tiny_cfg(tmp_path, tmp_path, *dense)) == 4 * 15 / 30
 
 
+@pytest.mark.parametrize("rule", ["segment", "clips", "tsn", "sth_ffn", "frameexit"])
+def test_and_for_two_seconds_by_every_rule_that_sees_whole_videos(tmp_path, rule):
+    assert clip_seconds(tiny_cfg(tmp_path, tmp_path, "DATA.SAMPLING", rule)) == 2.0
+
+
 def test_pictures_come_upright_and_in_time(tmp_path):
     path = write_grey_video(tmp_path / "turned.mp4", 5, (32, 48), rotation=90)
     with av.open(str(path)) as container:
