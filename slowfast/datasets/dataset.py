@@ -55,10 +55,14 @@ class VideoCache:
         return self._videos.get(index)
 
     def offer(self, index: int, video: Video) -> Video | DecodedVideo:
-        """`video`, wholly decoded and kept if there is room for it."""
+        """`video`, wholly decoded and kept if there is room for it and nothing in it is damaged."""
         if video.num_bytes > self._free:
             return video
-        decoded = self._videos[index] = DecodedVideo(video)
+        try:
+            decoded = DecodedVideo(video)
+        except VideoError:  # of a damaged video the frames that a sample takes may still read
+            return video
+        self._videos[index] = decoded
         self._free -= decoded.num_bytes
         return decoded
 

@@ -2,11 +2,12 @@
 
 from functools import partial
 
+import av
 import pytest
 import torch
 
 from helpers.videos import STEP, grey, textured_frames, write_grey_video, write_video
-from slowfast.datasets.batch import Failure
+from slowfast.datasets.batch import Failure, Sample
 from slowfast.datasets.dataset import VideoDataset
 from slowfast.datasets.lists import Records
 from slowfast.datasets.sampling import DenseSampling, SegmentSampling
@@ -154,6 +155,22 @@ def test_the_cache_stops_at_its_size(records, opened):
     for index in (0, 1, 2, 0, 1, 2):
         dataset[index]
     assert sum(event == "open" for event, *_ in opened) == 5
+
+
+def test_a_cache_leaves_out_no_sample_of_a_damaged_video(records, tmp_path):
+    path = tmp_path / "0.mp4"
+    write_video(path, textured_frames(40, 48, 64), options={"x264-params": "keyint=20:bframes=0"})
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for packet in packets[25:28]:  # in the second of two groups of 20
+        data[packet.pos + 8 : packet.pos + packet.size] = bytes(packet.size - 8)
+    path.write_bytes(data)
+    sampling = DenseSampling((4,), span=12, target_fps=20)
+    plain, cached = (training(records, sampling, cache_bytes=n) for n in (0, 10**9))
+    found = [(plain[(epoch, 0)], cached[(epoch, 0)]) for epoch in range(12)]
+    assert {type(without) for without, _ in found} == {Sample, Failure}
+    assert all(type(a) is type(b) for a, b in found)
 
 
 def test_frames_are_shrunk_while_decoding(records):
