@@ -187,8 +187,9 @@ class Training:
         load_optimizer_state(self.step.optimizer, state["optimizer_state"])
         if state["scaler_state"]:  # empty where the checkpoint was written without loss scaling
             self.step.scaler.load_state_dict(state["scaler_state"])
-        if self.step.ema is not None and state["ema_state"] is not None:
-            self.step.ema.load_state_dict(state["ema_state"])
+        if self.step.ema is not None:
+            begun = {"updates": 0, "model_state": state["model_state"]}  # as of a new training
+            self.step.ema.load_state_dict(state["ema_state"] or begun)
         self.guard.load_state_dict(state["guard_state"])
         if isinstance(self.step.objective, nn.Module):
             self.step.objective.load_state_dict(state["objective_state"])

@@ -108,6 +108,15 @@ def test_a_run_interrupted_while_it_validates_ends_the_same(whole, motion, tmp_p
     assert curve(tmp_path) == curve(whole)
 
 
+def test_an_average_that_begins_with_a_resumed_run_begins_with_its_weights(motion, tmp_path):
+    train(tiny_cfg(motion, tmp_path, "SOLVER.MAX_EPOCH", 1))
+    training = Training.from_cfg(tiny_cfg(motion, tmp_path, "TRAIN.EMA_DECAY", 0.9))
+    training.resume()
+    averaged = training.tested_model.state_dict()
+    for name, value in training.model.state_dict().items():
+        assert torch.equal(averaged[name], value), name
+
+
 def test_precise_statistics_follow_an_epoch_that_was_interrupted_at_its_last_step(
     motion, tmp_path, monkeypatch
 ):
