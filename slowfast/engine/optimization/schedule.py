@@ -16,8 +16,10 @@ def cosine(base_lr: float, end_lr: float, max_epoch: float, offset: float = 0.0)
     if end_lr >= base_lr:
         raise ValueError(f"SOLVER.COSINE_END_LR={end_lr} must lie below SOLVER.BASE_LR={base_lr}")
 
+    span = max_epoch - offset  # 0 where the warm-up is all of the training
+
     def at(epoch: float) -> float:
-        part = (epoch - offset) / (max_epoch - offset)
+        part = (epoch - offset) / span if span else 0.0
         return end_lr + (base_lr - end_lr) * (math.cos(math.pi * part) + 1) / 2
 
     return at

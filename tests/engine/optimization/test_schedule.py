@@ -22,6 +22,12 @@ def test_learning_rates_equal_the_published_ones(case):
         assert schedule(epoch) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+def test_a_training_may_be_all_warm_up():
+    warm_up = {"WARMUP_EPOCHS": 2.0, "WARMUP_START_LR": 0.0, "COSINE_AFTER_WARMUP": True}
+    schedule = build_schedule(solver(BASE_LR=0.4, MAX_EPOCH=2, **warm_up))
+    assert [schedule(epoch) for epoch in (0, 0.5, 1, 2)] == pytest.approx([0, 0.1, 0.2, 0.4])
+
+
 def test_cosine_must_fall():
     with pytest.raises(ValueError, match="COSINE_END_LR=0.2 must lie below"):
         build_schedule(solver(BASE_LR=0.1, COSINE_END_LR=0.2))
