@@ -181,8 +181,8 @@ def charades_indices(
 ) -> Tensor:
     """Charades in PySlowFast: `count` frames, `stride` apart; outside the video its end frames.
 
-    In a shorter video random clips may start before its first frame.  The rule divides by the
-    number of views less one, so that a single view has no place.
+    In a shorter video random clips may start before its first frame.  PySlowFast divides by the
+    number of views less one; a single view, which it therefore cannot have, is the centre here.
     """
     room = length - ((count - 1) * stride + 1)
     if draws is not None:
@@ -190,10 +190,7 @@ def charades_indices(
     elif num_views > 1:
         start = round(max(room, 0) / (num_views - 1) * view)
     else:
-        raise ValueError(
-            "the published rule for Charades has no single view; "
-            "set TEST.NUM_ENSEMBLE_VIEWS to 2 or more, or DATA.SAMPLING dense"
-        )
+        start = max(room, 0) // 2
     return (start + stride * torch.arange(count)).clamp_(0, length - 1)
 
 

@@ -175,9 +175,9 @@ def test_random_charades_clips_start_anywhere_also_before_a_short_video():
     assert (low, high) == ([0, 0, 0, 0, 0, 1, 5, 9], [0, 4, 8, 9, 9, 9, 9, 9])
 
 
-def test_charades_has_no_single_view():
-    with pytest.raises(ValueError, match="NUM_ENSEMBLE_VIEWS to 2 or more"):
-        published_sampling("charades", (8,), 1, most=8, stride=4).clips(100, 30.0)
+def test_a_single_view_of_charades_is_the_centre():
+    ((indices,),) = published_sampling("charades", (8,), 1, most=8, stride=4).clips(100, 30.0)
+    assert (indices[0], 99 - indices[-1]) == (35, 36)
 
 
 # ---------------------------------------------------------------------------- ffn
