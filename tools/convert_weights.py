@@ -48,7 +48,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("give SOURCE, --cfg YAML and --out FILE, or --list")
     if args.out and args.out.suffix not in SUFFIXES:
         parser.error(f"--out {args.out} must end in {' or '.join(SUFFIXES)}")
-    if args.labels and args.out.suffix != ".safetensors":
+    if args.labels and args.out and args.out.suffix != ".safetensors":
         parser.error(f"--labels go into .safetensors only, not into {args.out}")
     return args
 

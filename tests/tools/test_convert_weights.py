@@ -102,8 +102,9 @@ def test_labels_go_into_the_file(slow, slow_yaml, tmp_path):
     assert read_header(out).labels == ("run", "sit", "stand up", "fall", "lie")
 
 
-def test_the_list_names_every_format(capsys):
-    main(["--list"])
+@pytest.mark.parametrize("more", [[], ["--labels", "names.txt"]])
+def test_the_list_names_every_format(more, capsys):
+    main(["--list", *more])
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == list(FORMATS.names)
 
