@@ -22,7 +22,7 @@ def any_frame_table(rules: Mapping[str, Tests], separate: Mapping[int, Tests]) -
     Bold is the best rule.  Several seeds give `mean ± standard deviation`.
     """
     counts = _untrained_counts(rules)
-    best = {t: max(number(_mean(tests, t)) for tests in rules.values()) for t in counts}
+    best = {t: number(max(_mean(tests, t) for tests in rules.values())) for t in counts}
     rows = [
         [Cell(_NAMES.get(rule, rule)), *(_cell(rules[rule], t, best[t]) for t in counts)]
         for rule in RULES

@@ -53,6 +53,15 @@ def test_the_best_rule_is_bold_and_a_separate_network_never(rules, separate):
     assert [row[2].best for row in table.rows] == [True, True, True, True, False]
 
 
+def test_100_percent_is_better_than_99_and_10_better_than_9(separate):
+    values = {"nearest": {8: 99.0, 24: 9.0}, "interpolated": {8: 100.0, 24: 10.0}}
+    worst = {8: 0.0, 24: 0.0}
+    rules = {rule: records([4, 16], [values.get(rule, worst)]) for rule in RULES}
+    table = any_frame_table(rules, separate)
+    for column in (1, 2):
+        assert [row[column].best for row in table.rows] == [False, True, False, False, False]
+
+
 def test_the_sentence_is_about_the_count_where_the_paper_loses_most(rules, separate):
     other = {24: records([24], [{24: 93}, {24: 93}])}
     sentence = any_frame_summary(rules, separate | other)
