@@ -18,6 +18,7 @@ HIGH, SEPARATE, FFN, FRAME = "#0072B2", "#009E73", "#D55E00", "#E69F00"
 _RC = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
     "font.size": 11,
+    "text.parse_math": False,  # a dollar sign in the name of a class is one
     "axes.titlesize": 12.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
