@@ -17,6 +17,7 @@ from slowfast.report.style import DPI, FRAME, INK, new_figure, styled
 
 COLOURS = colormaps["Blues"]
 MAX_NUMBERED = 24  # classes: beyond it, numbers and names do not fit
+MAX_NAME = 24  # characters of a class: longer names leave no room for the cells
 MAX_PANELS = 4
 
 
@@ -91,8 +92,9 @@ def _draw_confusion(
     axes.set_xlabel("Predicted class")
     if numbered:
         ticks = range(len(classes))
-        axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=9)
-        axes.set_yticks(ticks, classes, fontsize=9)
+        names = [n if len(n) <= MAX_NAME else f"{n[: MAX_NAME - 1]}…" for n in classes]
+        axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=9)
+        axes.set_yticks(ticks, names, fontsize=9)
     return image
 
 
