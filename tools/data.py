@@ -124,11 +124,13 @@ def show(args: argparse.Namespace) -> int:
 def first_batch(cfg: CfgNode, split: str, videos: int, epoch: int) -> tuple[Batch, Normalize]:
     """The first `videos` of an epoch as the network gets them, and what normalised their pixels.
 
-    Raises ValueError if none of them could be read.
+    Raises ValueError if that is less than one, or none of them could be read.
     """
     from slowfast.datasets import build_loader
     from slowfast.datasets.mixing import build_mixing
 
+    if videos < 1:  # an epoch of empty batches would have no end
+        raise ValueError(f"--videos {videos} must be 1 or more")
     cfg = cfg.clone()
     cfg.defrost()
     cfg.DATA_LOADER.NUM_WORKERS = 0

@@ -113,6 +113,13 @@ def test_a_sheet_shows_as_many_videos_as_asked_for(mine, tmp_path, split):
     assert 2 * heights[0] < heights[1] < 3 * heights[0]
 
 
+@pytest.mark.parametrize("videos", ["0", "-2"])
+def test_a_sheet_of_no_videos_is_refused(mine, videos, tmp_path, capsys):
+    words = ["show", str(mine / "config.yaml"), "--out", str(tmp_path / "sheet.png")]
+    assert main([*words, "--videos", videos]) == 2
+    assert f"--videos {videos} must be 1 or more" in capsys.readouterr().err
+
+
 def test_videos_that_cannot_be_shown_are_named(mine, tmp_path, capsys):
     (mine / "Opening a door/clip 0.mp4").write_bytes(b"x")
     first = (mine / "val.csv").read_text().splitlines()[0].rpartition(" ")[0]
