@@ -82,7 +82,12 @@ def _fit(value: Any, default: Any, element: Any = None) -> Any:
         fits = isinstance(value, int | float if kind is float else kind)
     if not fits:
         raise _Mismatch(_EXPECTED.get(kind, kind.__name__))
-    return _as_list(value, default, element) if kind in (list, tuple) else kind(value)
+    if kind in (list, tuple):
+        return _as_list(value, default, element)
+    try:
+        return kind(value)
+    except OverflowError:
+        raise _Mismatch("below 1.8e308") from None
 
 
 def _as_text(value: Any) -> str:

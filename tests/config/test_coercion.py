@@ -89,3 +89,8 @@ def test_a_key_that_was_none_accepts_another_type_a_second_time():
 def test_text_is_never_evaluated_as_code():
     with pytest.raises(ValueError, match="must be a number"):
         set_one("SOLVER.BASE_LR", "__import__('os').getpid()")
+
+
+def test_an_integer_that_no_float_can_hold_is_refused_by_name():
+    with pytest.raises(ValueError, match="SOLVER.BASE_LR = .* must be below 1.8e308"):
+        get_cfg().merge_from_list(["SOLVER.BASE_LR", "1" + "0" * 400])
