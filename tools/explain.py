@@ -60,12 +60,18 @@ def frames(args: argparse.Namespace) -> int:
 
 
 def changes(args: argparse.Namespace) -> int:
-    from slowfast.inference.explain.changes import find_changes, read_predictions, save_changes
+    from slowfast.inference.explain.changes import (
+        find_changes,
+        predictions_file,
+        read_predictions,
+        save_changes,
+    )
 
-    found = find_changes(read_predictions(args.predictions), args.low, args.high)
-    out = args.out or args.predictions.parent
+    source = predictions_file(args.predictions)
+    found = find_changes(read_predictions(source), args.low, args.high)
+    out = args.out or source.parent
     out.mkdir(parents=True, exist_ok=True)
-    files = save_changes(out, found, args.predictions)
+    files = save_changes(out, found, source)
     print(found.summary())
     for file in files:
         print(f"wrote {file}")

@@ -70,7 +70,9 @@ def test_what_a_user_can_mend_is_one_sentence(checkpoint, video, tmp_path, capsy
     assert error in capsys.readouterr().err
 
 
-def test_changes_reads_what_a_test_wrote(tmp_path, capsys):
+@pytest.fixture
+def tested(tmp_path):
+    """The folder of a run with the results of a test of three videos at 2 and 4 frames."""
     results = tmp_path / "run/results"
     results.mkdir(parents=True)
     files = ResultFiles(results, ["left", "right"])
@@ -78,14 +80,25 @@ def test_changes_reads_what_a_test_wrote(tmp_path, capsys):
     low, high = [[0.9, 0.1]] * 3, [[0.2, 0.8], [0.3, 0.7], [0.6, 0.4]]
     files.add(Scored(batch, {2: torch.tensor(low), 4: torch.tensor(high)}))
     files.finish(Evaluation())
+    return tmp_path / "run"
+
+
+def test_changes_reads_what_a_test_wrote(tested, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["changes", str(tmp_path / "run"), "--out", str(out)]) == 0
+    assert main(["changes", str(tested), "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "3 videos; 33.3 % have the same class at 2 and 4 frames" in said
     assert "right at 2 and wrong at 4 frames: 1; wrong at 2 and right at 4 frames: 1" in said
     names = ["changes.csv", "changes.md", "changes.png"]
     assert sorted(path.name for path in out.iterdir()) == names
     assert "| b | 1 | 0 (0.90) | 1 (0.70) |" in (out / "changes.md").read_text()
+
+
+@pytest.mark.parametrize("given", ["", "results", "results/predictions.csv"])
+def test_changes_lie_beside_the_predictions_that_they_are_of(tested, given):
+    assert main(["changes", str(tested / given)]) == 0
+    assert (tested / "results/changes.md").is_file()
+    assert not (tested.parent / "changes.md").exists() and not (tested / "changes.md").exists()
 
 
 def test_changes_of_something_else_is_refused(tmp_path, capsys):

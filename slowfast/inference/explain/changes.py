@@ -62,7 +62,7 @@ def read_predictions(path: Path) -> Predictions:
     Names of classes come from per_class.csv beside it.  Raises ValueError for another file, and
     for predictions at one rate alone.
     """
-    path = _file(path)
+    path = predictions_file(path)
     rows = _rows(path)
     labels, said = {}, {}
     for row in rows:
@@ -78,7 +78,8 @@ def read_predictions(path: Path) -> Predictions:
     return Predictions(rates, labels, complete, _class_names(path.with_name("per_class.csv")))
 
 
-def _file(path: Path) -> Path:
+def predictions_file(path: Path) -> Path:
+    """The predictions.csv meant by `path`: itself, or in the folder of a run or of its results."""
     for found in (path, path / "predictions.csv", path / "results/predictions.csv"):
         if found.is_file():
             return found
