@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -38,8 +39,9 @@ def init(args: argparse.Namespace) -> int:
     for name, count in made.train.items():
         print(f"{name}: {count} videos to train, {made.val.get(name, 0)} to validate")
     print(f"\nwrote {made.config} and the lists beside it; next:")
-    print(f"    python tools/data.py check {made.config}")
-    print(f"    python tools/run_net.py --cfg {made.config}")
+    config = shlex.quote(str(made.config))
+    print(f"    python tools/data.py check {config}")
+    print(f"    python tools/run_net.py --cfg {config}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """The command line around data sets: what it prints, what it leaves, how it exits."""
 
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -38,6 +39,14 @@ def test_what_init_writes_trains_and_tests_on_the_cpu(mine, tmp_path):
     record = run(load_cfg(mine / "config.yaml", overrides + small))
     assert record["coverage"]["read"] == 4 and record["classes"] == ["Opening a door", "closing"]
     assert set(record["by_frames"]) == {"4", "8", "16"}
+
+
+def test_the_commands_that_init_prints_can_be_copied(source, tmp_path, capsys):
+    videos = shutil.ignore_patterns("*.csv", "*.txt", "*.yaml")
+    shutil.copytree(source, tmp_path / "my videos", ignore=videos)
+    assert main(["init", str(tmp_path / "my videos")]) == 0
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert [shlex.split(line)[-1] for line in lines] == [f"{tmp_path}/my videos/config.yaml"] * 2
 
 
 def test_a_second_init_is_refused_in_one_sentence(mine, capsys):
