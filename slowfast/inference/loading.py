@@ -17,9 +17,23 @@ def load(
 ) -> Recognizer:
     """What a file of `slowfast.weights.save` holds, on `device`, in evaluation mode.
 
-    It predicts in `precision`, see `Recognizer`.  Raises ValueError as `weights.load` does.
+    It predicts in `precision`, see `Recognizer`.  Raises ValueError as `weights.load` does, and for
+    a device that cannot be used here.
     """
+    check_device(device)
     header = read_header(path)
     tables = [Costs.from_dict(table) for table in getattr(header, "costs", ())]
     net = load_net(path).to(device)
     return Recognizer(net, header.cfg, header.labels, tables, precision)
+
+
+def check_device(device: str | torch.device) -> None:
+    """Raises ValueError with PyTorch's reason unless a tensor can be made on `device`."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch without CUDA
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device {str(device)!r} cannot be used: {reason}; `slowfast doctor` lists those of "
+            "this machine, and cpu is always there"
+        ) from None

@@ -44,6 +44,12 @@ def test_json_and_csv_need_files_of_their_own(network, video, tmp_path, capsys):
     assert "is a folder; name a file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_one_sentence(network, video, capsys, device):
+    assert predict.main([network, str(video), "--device", device]) == 2
+    assert capsys.readouterr().err.startswith(f"error: device {device!r} cannot be used: ")
+
+
 def test_results_of_before_survive_a_command_that_did_nothing(network, video, tmp_path):
     out = tmp_path / "out.json"
     assert predict.main([network, str(video), "--json", str(out)]) == 0
