@@ -26,6 +26,11 @@ class CfgNode(FvcoreCfgNode):
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
         """Merge `[key, value, key, value, ...]`, as on a command line."""
+        known = {key for key, _ in flatten(self)}
+        for word in cfg_list:
+            key, equals, value = str(word).partition("=")
+            if equals and key in known:
+                raise ValueError(f"command line: {word!r} is KEY=VALUE; write {key} {value}")
         if len(cfg_list) % 2:
             raise ValueError(
                 f"command line: overrides come in pairs KEY VALUE; {cfg_list[-1]!r} has no value"

@@ -116,3 +116,15 @@ def test_a_value_for_a_section_is_refused():
 def test_an_override_without_a_value_is_refused():
     with pytest.raises(ValueError, match="'NUM_GPUS' has no value"):
         get_cfg().merge_from_list(["NUM_GPUS"])
+
+
+@pytest.mark.parametrize("more", [[], ["NUM_GPUS", "0"], ["NUM_GPUS=0"]])
+def test_an_override_with_an_equals_sign_is_named_with_the_right_form(more):
+    with pytest.raises(ValueError, match="'SOLVER.MAX_EPOCH=2' is KEY=VALUE; write SOLVER.MAX_EPO"):
+        get_cfg().merge_from_list(["SOLVER.MAX_EPOCH=2", *more])
+
+
+def test_a_value_may_hold_an_equals_sign():
+    cfg = get_cfg()
+    cfg.merge_from_list(["OUTPUT_DIR", "runs/lr=0.1"])
+    assert cfg.OUTPUT_DIR == "runs/lr=0.1"
