@@ -84,7 +84,8 @@ def load_test_weights(model: nn.Module, cfg: CfgNode) -> str:
     path = path or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not path:
         raise ValueError(
-            f"nothing to test: no checkpoint in {cfg.OUTPUT_DIR}/checkpoints; train first "
+            f"nothing to test: no checkpoint in {Path(cfg.OUTPUT_DIR).resolve()}/checkpoints "
+            "(OUTPUT_DIR is relative to the folder you are in); train first "
             "or set TEST.CHECKPOINT_FILE_PATH"
         )
     loaded = load_weights(model, state or path)

@@ -103,9 +103,10 @@ def test_a_finished_run_is_not_trained_again(finished, motion):
     assert (folder / "metrics.jsonl").read_text() == before
 
 
-def test_testing_without_weights_is_an_error(motion, tmp_path):
-    with pytest.raises(ValueError, match="nothing to test"):
-        run_test(tiny_cfg(motion, tmp_path))
+def test_testing_without_weights_is_an_error_that_names_the_folder(motion, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"nothing to test: no checkpoint in {tmp_path}/runs/x/"):
+        run_test(tiny_cfg(motion, "runs/x"))
 
 
 def test_a_broken_video_is_named_counted_and_never_replaced(motion, tmp_path, caplog):
