@@ -62,7 +62,7 @@ class ClassTable:
 def read_json(path: Path, split: str, classes: ClassTable) -> Listed:
     """Something-Something V2 (videos as {id, template}) or ActivityNet ({database: {id: ...}})."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON ({error}); download it again") from None
     if isinstance(data, dict) and isinstance(data.get("database"), dict):
@@ -267,7 +267,7 @@ def videos_in(directory: Path) -> list[str]:
 
 
 def _numbered(path: Path) -> Iterable[tuple[int, str]]:
-    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1)
     return ((number, line.strip()) for number, line in lines if line.strip())
 
 
@@ -310,7 +310,7 @@ def _without_numbers(path: Path) -> list[str]:
 
 
 def _of_numbers(path: Path) -> list[str]:
-    numbers = {name: int(n) for name, n in json.loads(path.read_text(encoding="utf-8")).items()}
+    numbers = {name: int(n) for name, n in json.loads(path.read_text(encoding="utf-8-sig")).items()}
     names = sorted(numbers, key=numbers.__getitem__)
     if [numbers[name] for name in names] != list(range(len(names))):
         raise ValueError(f"{path} must number its classes from 0 on; download it again")
@@ -322,12 +322,12 @@ def _sorted(path: Path) -> list[str]:
 
 
 def _of_activitynet(path: Path) -> list[str]:
-    videos = json.loads(path.read_text(encoding="utf-8"))["database"].values()
+    videos = json.loads(path.read_text(encoding="utf-8-sig"))["database"].values()
     return sorted({a["label"] for video in videos for a in video.get("annotations", ())})
 
 
 def _of_kinetics(path: Path) -> list[str]:
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         if "youtube_id" not in file.readline():
             return []
         file.seek(0)
@@ -335,7 +335,7 @@ def _of_kinetics(path: Path) -> list[str]:
 
 
 def _of_hvu(path: Path) -> list[str]:
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:
         return sorted({row["Tag"] for row in csv.DictReader(file) if row.get("Tag")})
 
 

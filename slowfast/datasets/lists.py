@@ -138,7 +138,7 @@ def _read_text(
     classes: ClassTable,
     root: Path,
 ) -> Listed:
-    texts = path.read_text(encoding="utf-8").splitlines()
+    texts = path.read_text(encoding="utf-8-sig").splitlines()
     lines = [(number, text.strip()) for number, text in enumerate(texts, 1) if text.strip()]
     if lines and (listed := read_table(path, [text for _, text in lines], split, classes)):
         return listed

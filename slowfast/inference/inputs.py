@@ -73,7 +73,7 @@ def _in_folder(folder: Path) -> Iterator[Path]:
 
 def _in_list(source: Path) -> Iterator[Path]:
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{source} is no list of videos but a binary file") from error
     lines = [line.strip() for line in lines if line.strip() and not line.startswith("#")]

@@ -51,6 +51,14 @@ def test_blank_lines_and_windows_line_ends_are_no_trouble(tmp_path):
     assert len(read_list(path, 2)) == 2
 
 
+def test_the_mark_that_windows_programs_write_before_a_text_is_no_part_of_it(tmp_path):
+    path = write_list(tmp_path, "\ufeffx.mp4 zwei\n", "x.mp4")
+    (tmp_path / "classes.txt").write_text("\ufeffeins\nzwei\n")
+    records = read_list(path, 2)
+    assert records.path(0) == str(tmp_path / "x.mp4") and records.labels.tolist() == [1]
+    assert class_names(tmp_path) == ["eins", "zwei"]
+
+
 def test_names_in_any_script_survive(tmp_path):
     path = write_list(tmp_path, "日本 é.mp4 0\n", "日本 é.mp4")
     assert os.path.exists(read_list(path, 1).path(0))

@@ -36,6 +36,12 @@ def test_a_list_is_read_from_its_folder_with_or_without_labels(tmp_path):
     assert names([tmp_path / "val.csv"]) == ["videos/my clip", "videos/two", "videos/3"]
 
 
+def test_a_list_may_begin_with_the_mark_of_windows_programs(tmp_path):
+    touch(tmp_path, "a.mp4")
+    (tmp_path / "val.csv").write_text("\ufeffa.mp4 3\n", encoding="utf-8")
+    assert names([tmp_path / "val.csv"]) == ["a"]
+
+
 def test_a_missing_video_of_a_list_is_kept_to_be_reported(tmp_path):
     (tmp_path / "val.csv").write_text("videos/gone.mp4 3\n")
     (found,) = find_inputs([tmp_path / "val.csv"])
