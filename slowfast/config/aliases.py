@@ -1,4 +1,4 @@
-"""Configuration keys and names of the original FFN code, translated with one log line each."""
+"""Keys and names of PySlowFast and the original FFN code, translated with one log line each."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ _NAMES = {
     ("TEST.DATASET", "sth_ffn"): "sth",
 }
 
+# Keys of PySlowFast's YAMLs without a choice here: the only value (None: whatever it is) and why.
+_SETTLED = {
+    "NUM_SHARDS": (None, "machines are told by --num_shards, torchrun or SLURM"),
+    "BN.MOMENTUM": (0.1, "BatchNorm averages with 0.1"),
+    "MVIT.NORM": ("layernorm", "MViT has LayerNorm"),
+    "AUG.RE_SPLIT": (False, "every sample is erased with AUG.RE_PROB"),
+    "DATA.MULTI_LABEL": (None, "the data set and MODEL.LOSS_FUNC tell it"),
+    "TRAIN.CHECKPOINT_TYPE": (None, "a checkpoint is known by its content"),
+    "TEST.CHECKPOINT_TYPE": (None, "a checkpoint is known by its content"),
+    "TRAIN.CHECKPOINT_INFLATE": (None, "weights of images are inflated where they fit"),
+    "SOLVER.BASE_LR_SCALE_NUM_SHARDS": (None, "TRAIN.BATCH_SIZE is the batch of all machines"),
+    "LOG_MODEL_INFO": (None, "MODEL_ZOO.md has parameters and GFLOPs"),
+}
+
 # (the old words, the new values) of one translation.
 _Translation = tuple[str, dict[str, Any]]
 
@@ -39,6 +53,8 @@ def resolve_aliases(settings: Settings, cfg: Mapping[str, Any]) -> dict[str, Any
     the written value.
     """
     values = dict(settings.values)
+    for line in _settled(values):
+        logger.warning("%s: %s", settings.source, line)
     translated: dict[str, Any] = {}
     for rule in (_names, _frame_counts, _lambda):
         for old, new in rule(values, cfg):
@@ -46,6 +62,17 @@ def resolve_aliases(settings: Settings, cfg: Mapping[str, Any]) -> dict[str, Any
             words = ", ".join(f"{key} {value}" for key, value in new.items())
             logger.warning("%s: %s -> %s", settings.source, old, words)
     return translated | values
+
+
+def _settled(values: dict[str, Any]) -> Iterator[str]:
+    """Takes the keys of `_SETTLED` out of `values`; a line each, ValueError for another value."""
+    for key, (only, reason) in _SETTLED.items():
+        if key not in values:
+            continue
+        value = values.pop(key)
+        if only is not None and coerce(key, value, only) != only:
+            raise ValueError(f"{key} = {value!r} cannot be had here: {reason}; leave the key out")
+        yield f"{key} {value} is left out: {reason}"
 
 
 # Each rule takes the old keys out of `values` and yields what stands for them.

@@ -135,3 +135,33 @@ def test_pyslowfasts_decoder_is_pyav(log):
 def test_our_decoders_stay(log, name):
     assert merged("DATA.DECODING_BACKEND", name).DATA.DECODING_BACKEND == name
     assert log() == []
+
+
+# What PySlowFast's YAMLs have beside the keys of this project.
+PYSLOWFAST = """
+    TRAIN: {CHECKPOINT_TYPE: caffe2, CHECKPOINT_INFLATE: False}
+    TEST: {CHECKPOINT_TYPE: pytorch}
+    DATA: {MULTI_LABEL: True}
+    BN: {MOMENTUM: 0.1}
+    MVIT: {NORM: "layernorm"}
+    AUG: {RE_SPLIT: False}
+    SOLVER: {BASE_LR_SCALE_NUM_SHARDS: True}
+    NUM_SHARDS: 1
+    LOG_MODEL_INFO: False
+    """
+
+
+def test_what_leaves_no_choice_here_is_left_out_with_a_line_each(write, log):
+    assert load_cfg(write("a.yaml", PYSLOWFAST)) == get_cfg()
+    assert len(log()) == 10 and all("a.yaml: " in line for line in log())
+    assert any("BN.MOMENTUM 0.1 is left out: BatchNorm" in line for line in log())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("BN.MOMENTUM", "0.01"), ("MVIT.NORM", "batchnorm"), ("AUG.RE_SPLIT", True)]
+)
+def test_what_cannot_be_had_here_is_refused_and_not_left_out(key, value):
+    with pytest.raises(
+        ValueError, match=f"{key} = {value!r} cannot be had here: .*; leave the key"
+    ):
+        merged(key, value)
