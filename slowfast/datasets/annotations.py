@@ -266,8 +266,16 @@ def videos_in(directory: Path) -> list[str]:
     ]
 
 
+def text_lines(path: Path) -> list[str]:
+    """The lines of a text, without the byte order mark of Windows programs; else ValueError."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}); save it as UTF-8 text") from None
+
+
 def _numbered(path: Path) -> Iterable[tuple[int, str]]:
-    lines = enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1)
+    lines = enumerate(text_lines(path), start=1)
     return ((number, line.strip()) for number, line in lines if line.strip())
 
 
@@ -327,11 +335,10 @@ def _of_activitynet(path: Path) -> list[str]:
 
 
 def _of_kinetics(path: Path) -> list[str]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        if "youtube_id" not in file.readline():
-            return []
-        file.seek(0)
-        return sorted({row["label"] for row in csv.DictReader(file)})
+    lines = text_lines(path)
+    if not lines or "youtube_id" not in lines[0]:
+        return []
+    return sorted({row["label"] for row in csv.DictReader(lines)})
 
 
 def _of_hvu(path: Path) -> list[str]:

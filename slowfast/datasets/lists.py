@@ -19,6 +19,7 @@ from slowfast.datasets.annotations import (
     read_folder,
     read_json,
     read_table,
+    text_lines,
 )
 from slowfast.datasets.lines import folder_of, read_lines
 from slowfast.datasets.locate import locate
@@ -138,7 +139,7 @@ def _read_text(
     classes: ClassTable,
     root: Path,
 ) -> Listed:
-    texts = path.read_text(encoding="utf-8-sig").splitlines()
+    texts = text_lines(path)
     lines = [(number, text.strip()) for number, text in enumerate(texts, 1) if text.strip()]
     if lines and (listed := read_table(path, [text for _, text in lines], split, classes)):
         return listed

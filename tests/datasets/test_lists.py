@@ -59,6 +59,14 @@ def test_the_mark_that_windows_programs_write_before_a_text_is_no_part_of_it(tmp
     assert class_names(tmp_path) == ["eins", "zwei"]
 
 
+@pytest.mark.parametrize("name", ["train.csv", "classes.txt"])
+def test_a_text_in_another_encoding_is_named(tmp_path, name):
+    path = write_list(tmp_path, "x.mp4 0\n", "x.mp4")
+    (tmp_path / name).write_bytes("é.mp4 0\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=f"{name} is not UTF-8 .*; save it as UTF-8 text"):
+        read_list(path, 1)
+
+
 def test_names_in_any_script_survive(tmp_path):
     path = write_list(tmp_path, "日本 é.mp4 0\n", "日本 é.mp4")
     assert os.path.exists(read_list(path, 1).path(0))
