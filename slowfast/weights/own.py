@@ -141,6 +141,10 @@ def read_header(path: str | os.PathLike) -> Header:
     Raises ValueError as `load` does.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a folder; a run leaves checkpoints/best.safetensors in its own"
+        )
     if not path.is_file():
         raise ValueError(f"{path}: no such file; check the path")
     described = _description(path)

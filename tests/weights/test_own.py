@@ -223,6 +223,11 @@ def test_weights_of_another_network_than_described_are_refused(path):
         load(path)
 
 
+def test_a_folder_is_refused_with_the_file_that_is_meant(tmp_path):
+    with pytest.raises(ValueError, match="is a folder; a run leaves checkpoints/best.safetensors"):
+        load(tmp_path)
+
+
 def test_a_missing_and_a_torn_file_are_refused_by_name(path):
     with pytest.raises(ValueError, match="model.safetensors: no such file"):
         load(path)
