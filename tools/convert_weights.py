@@ -61,7 +61,6 @@ def convert(args: argparse.Namespace) -> None:
     from slowfast.models import build_model
     from slowfast.weights import load_weights, save
 
-    labels = args.labels.read_text(encoding="utf-8").splitlines() if args.labels else []
     torch.manual_seed(cfg.RNG_SEED)  # a new classifier is the same each time
     model = build_model(cfg)
     report = load_weights(model, args.source, args.format, args.new_head)
@@ -70,8 +69,20 @@ def convert(args: argparse.Namespace) -> None:
     if args.out.suffix == ".pyth":
         save_for_pyslowfast(model, cfg, args.out)
     else:
-        save(model, cfg, args.out, labels)
+        save(model, cfg, args.out, class_names(args))
     print(f"wrote {args.out}")
+
+
+def class_names(args: argparse.Namespace) -> Sequence[str]:
+    """Those of --labels, else of a source of this project whose classifier is kept; () if none."""
+    from slowfast.weights import read_header
+
+    if args.labels:
+        return args.labels.read_text(encoding="utf-8").splitlines()
+    try:
+        return () if args.new_head else read_header(args.source).labels
+    except ValueError:  # of another project
+        return ()
 
 
 def save_for_pyslowfast(model: nn.Module, cfg: CfgNode, path: Path) -> None:

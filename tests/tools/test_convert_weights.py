@@ -7,8 +7,9 @@ import torch
 from helpers.foreign_net import clip_of, perturb
 from helpers.published import torchvision_state, write_caffe2
 from helpers.source import ROOT
+from slowfast.config import load_cfg
 from slowfast.models import TSM, TSN, ResNet
-from slowfast.weights import FORMATS, load, load_weights, read_header
+from slowfast.weights import FORMATS, load, load_weights, read_header, save
 from tools.convert_weights import main
 
 TINY = ["RESNET.DEPTH", "18", "RESNET.TRANS_FUNC", "basic_transform", "RESNET.WIDTH_PER_GROUP", "8"]
@@ -65,6 +66,22 @@ def test_overrides_make_the_network_frame_flexible(slow, slow_yaml, tmp_path, ca
             gain.zero_()
     assert_computes(model, net)
     assert "adaconv_4.weight" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"), [([], "abcde"), (["--new-head"], ""), (["--labels", "{names}"], "vwxyz")]
+)
+def test_class_names_of_our_own_files_are_kept_with_their_classifier(
+    slow, slow_yaml, tmp_path, options, kept
+):
+    (tmp_path / "names.txt").write_text("v\nw\nx\ny\nz\n")
+    own, out = tmp_path / "own.safetensors", tmp_path / "out.safetensors"
+    save(slow[0], load_cfg(slow_yaml), own, tuple("abcde"))
+    options = [option.format(names=tmp_path / "names.txt") for option in options]
+    assert (
+        main([str(own), "--cfg", slow_yaml, "FFN.ENABLE", "True", "--out", str(out), *options]) == 0
+    )
+    assert "".join(read_header(out).labels) == kept
 
 
 def test_a_new_classifier_needs_the_option_and_is_the_same_each_time(tmp_path, capsys):
