@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,7 @@ class CfgNode(FvcoreCfgNode):
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
         """Merge `[key, value, key, value, ...]`, as on a command line."""
-        known = {key for key, _ in flatten(self)}
-        for word in cfg_list:
-            key, equals, value = str(word).partition("=")
-            if equals and key in known:
-                raise ValueError(f"command line: {word!r} is KEY=VALUE; write {key} {value}")
-        if len(cfg_list) % 2:
-            raise ValueError(
-                f"command line: overrides come in pairs KEY VALUE; {cfg_list[-1]!r} has no value"
-            )
+        _check_words(cfg_list, {key for key, _ in flatten(self)})
         pairs = dict(zip(cfg_list[0::2], cfg_list[1::2], strict=True))
         self.merge_settings(Settings("command line", pairs))
 
@@ -89,6 +81,22 @@ class CfgNode(FvcoreCfgNode):
         if self[name] is None:
             optional.add(name)
         setattr(self, name, value)
+
+
+def _check_words(words: Sequence[Any], known: Collection[str]) -> None:
+    """Raises ValueError unless `words` can be pairs of key and value."""
+    for word in words:
+        key, equals, value = str(word).partition("=")
+        if equals and key in known:
+            raise ValueError(f"command line: {word!r} is KEY=VALUE; write {key} {value}")
+        if str(word).startswith("[") and str(word).count("[") > str(word).count("]"):
+            raise ValueError(
+                f'command line: {word!r} is a part of a list; put lists in quotes, like "[4, 8]"'
+            )
+    if len(words) % 2:
+        stray = [word for word in words[0::2] if word not in known]
+        what = f"{stray[0]!r} is no key" if stray else f"{words[-1]!r} has no value"
+        raise ValueError(f"command line: overrides come in pairs KEY VALUE; {what}")
 
 
 def _unknown(key: str, known: Iterable[str]) -> str:

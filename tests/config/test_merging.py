@@ -128,3 +128,14 @@ def test_a_value_may_hold_an_equals_sign():
     cfg = get_cfg()
     cfg.merge_from_list(["OUTPUT_DIR", "runs/lr=0.1"])
     assert cfg.OUTPUT_DIR == "runs/lr=0.1"
+
+
+@pytest.mark.parametrize("words", [["[4,", "8]"], ["[4,", "8,", "16]"]])
+def test_a_list_that_the_shell_has_split_is_asked_for_in_quotes(words):
+    with pytest.raises(ValueError, match=r"'\[4,' is a part of a list; put lists in quotes"):
+        get_cfg().merge_from_list(["TEST.NUM_FRAMES", *words, "TRAIN.ENABLE", "False"])
+
+
+def test_a_key_whose_value_was_forgotten_does_not_blame_the_last_word():
+    with pytest.raises(ValueError, match="'1' is no key"):
+        get_cfg().merge_from_list(["OUTPUT_DIR", "SOLVER.MAX_EPOCH", "1", "TRAIN.ENABLE", "True"])
