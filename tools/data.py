@@ -57,7 +57,8 @@ def lists(args: argparse.Namespace) -> int:
     classes = len(class_names(args.out))
     print(
         f"\nto train on them:\n    TRAIN.DATASET {args.kind} TEST.DATASET {args.kind} "
-        f"MODEL.NUM_CLASSES {classes} DATA.PATH_TO_DATA_DIR {args.out} DATA.PATH_PREFIX {videos}"
+        f"MODEL.NUM_CLASSES {classes} "
+        f"{shlex.join(['DATA.PATH_TO_DATA_DIR', str(args.out), 'DATA.PATH_PREFIX', str(videos)])}"
     )
     return 0
 
@@ -97,7 +98,8 @@ def pack(args: argparse.Namespace) -> int:
     print(f"{good} of {len(done)} videos, {before:,.1f} MB became {after:,.1f} MB")
     for packed in failed:
         print(f"  not packed: {packed.error}")
-    print(f"\nto train on them:\n    DATA.PATH_TO_DATA_DIR {args.out} DATA.PATH_PREFIX ''")
+    words = ["DATA.PATH_TO_DATA_DIR", str(args.out), "DATA.PATH_PREFIX", ""]
+    print(f"\nto train on them:\n    {shlex.join(words)}")
     return 1 if failed else 0
 
 

@@ -76,12 +76,14 @@ def test_a_manifest_may_go_elsewhere(mine, tmp_path):
 
 
 def test_packing_says_what_it_saved_and_what_it_could_not_pack(mine, tmp_path, capsys):
-    config, out = str(mine / "config.yaml"), tmp_path / "out"
+    config, out = str(mine / "config.yaml"), tmp_path / "my copies"
     options = ["--out", str(out), "--short-side", "16", "--workers", "1"]
     (mine / "closing/clip 2.mp4").unlink()
     assert main(["pack", config, *options]) == 1
     text = capsys.readouterr().out
     assert "19 of 20 videos" in text and "closing/clip 2.mp4 does not exist" in text
+    words = ["DATA.PATH_TO_DATA_DIR", str(out), "DATA.PATH_PREFIX", ""]
+    assert shlex.split(text.splitlines()[-1]) == words
     assert main(["check", config, "DATA.PATH_TO_DATA_DIR", str(out), "--workers", "1"]) == 1
     assert "sizes 20x16" in capsys.readouterr().out
 
