@@ -386,10 +386,11 @@ def _draw_balance(axes: Axes, found: Changes) -> None:
         if down:
             axes.text(x, -down - 0.03 * top, f"\u2212{down:.1f}", va="top", **text)
     axes.set_xticks(places, rates)
-    axes.set_ylim(-max(lost) - 0.2 * top, max(gained) + 0.35 * top)
+    long = len(low) > 2  # like 4x112: both words do not fit beside each other
+    axes.set_ylim(-max(lost) - 0.2 * top, max(gained) + (0.5 if long else 0.35) * top)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{abs(y):g}"))
     axes.grid(axis="x", visible=False)
-    axes.legend(loc="upper center", ncols=2, fontsize=9.5)
+    axes.legend(loc="upper center", ncols=1 if long else 2, fontsize=9.5)
     axes.set_xlabel("Frames")
     axes.set_ylabel("% of the videos")
     axes.set_title(f"Gained and lost against {low} frames")

@@ -3,8 +3,10 @@
 import csv
 
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from slowfast.inference.explain import changes as changes_module
 from slowfast.inference.explain.changes import find_changes, read_predictions, save_changes
 
 HEADER = "path,label,frames,prediction,score,label_score,top5"
@@ -126,6 +128,18 @@ def test_the_figure_has_ink_at_any_number_of_rates(tmp_path, count):
     paths = save_changes(tmp_path, find_changes(read_predictions(write(tmp_path, videos, rates))))
     picture = imread(paths[2])
     assert picture.shape[1] > picture.shape[0] and picture[..., :3].min() < 0.3
+
+
+@pytest.mark.parametrize("rates", [(4, 8, 16), ("4x112", "8x112", "16x160")])
+def test_the_legend_covers_no_numbers_of_the_axis(tmp_path, rates, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    found = find_changes(read_predictions(write(tmp_path, VIDEOS, rates)))
+    changes_module._save_figure(tmp_path / "x.png", found, "")
+    axes = drawn[0].axes[1]
+    drawn[0].draw_without_rendering()
+    legend, inside = axes.get_legend().get_window_extent(), axes.get_window_extent()
+    assert inside.x0 <= legend.x0 and legend.x1 <= inside.x1
 
 
 def test_without_names_classes_are_numbers(tmp_path):
