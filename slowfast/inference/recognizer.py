@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -287,6 +288,8 @@ class Recognizer(nn.Module):
     ) -> Rate:
         """The frames and size to run at; see `predict`."""
         for name, value in (("frames", frames), ("size", size)):
+            if value is not None and not isinstance(value, Integral):
+                raise ValueError(f"{name}={value!r} must be an integer")
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value} must be 1 or more")
         if budget_gflops is None and budget_ms is None:

@@ -100,6 +100,12 @@ def test_any_frame_count_runs_at_the_nearest_rate(model):
         model.predict(frames_of(3), 0)
 
 
+@pytest.mark.parametrize("frames", ["8", 6.5])
+def test_a_frame_count_that_is_no_integer_is_named(model, video, frames):
+    with pytest.raises(ValueError, match=f"frames={frames!r} must be an integer"):
+        model.predict(video, frames=frames)
+
+
 def test_without_a_size_the_largest_trained_one_runs(tmp_path):
     path = tmp_path / "best.safetensors"
     write_network(path, "FFN.SIZES", [12, 16], "TEST.SIZES", [12], "DATA.TEST_CROP_SIZE", 20)
