@@ -28,9 +28,15 @@ _NAMES = {
     ("TEST.DATASET", "sth_ffn"): "sth",
 }
 
+_RENAMED = {
+    "TRAIN.LAMBDA": "FFN.LAMBDA",
+    "TRAIN.KILL_LOSS_EXPLOSION_FACTOR": "TRAIN.MAX_LOSS_FACTOR",
+}
 # Keys of PySlowFast's YAMLs without a choice here: the only value (None: whatever it is) and why.
 _SETTLED = {
     "NUM_SHARDS": (None, "machines are told by --num_shards, torchrun or SLURM"),
+    "SHARD_ID": (None, "machines are told by --shard_id, torchrun or SLURM"),
+    "DIST_BACKEND": (None, "it is nccl on GPUs and gloo on the CPU"),
     "BN.MOMENTUM": (0.1, "BatchNorm averages with 0.1"),
     "MVIT.NORM": ("layernorm", "MViT has LayerNorm"),
     "AUG.RE_SPLIT": (False, "every sample is erased with AUG.RE_PROB"),
@@ -39,6 +45,9 @@ _SETTLED = {
     "TEST.CHECKPOINT_TYPE": (None, "a checkpoint is known by its content"),
     "TRAIN.CHECKPOINT_INFLATE": (None, "weights of images are inflated where they fit"),
     "SOLVER.BASE_LR_SCALE_NUM_SHARDS": (None, "TRAIN.BATCH_SIZE is the batch of all machines"),
+    "DATA.DECODING_SHORT_SIZE": (None, "PySlowFast does not read it either"),
+    "SOLVER.STEP_SIZE": (None, "PySlowFast does not read it either"),
+    "SOLVER.WARMUP_FACTOR": (None, "PySlowFast does not read it either"),
     "LOG_MODEL_INFO": (None, "MODEL_ZOO.md has parameters and GFLOPs"),
 }
 
@@ -56,7 +65,7 @@ def resolve_aliases(settings: Settings, cfg: Mapping[str, Any]) -> dict[str, Any
     for line in _settled(values):
         logger.warning("%s: %s", settings.source, line)
     translated: dict[str, Any] = {}
-    for rule in (_names, _frame_counts, _lambda):
+    for rule in (_names, _frame_counts, _renamed, _surplus_factors):
         for old, new in rule(values, cfg):
             translated |= new
             words = ", ".join(f"{key} {value}" for key, value in new.items())
@@ -111,7 +120,16 @@ def _frame_counts(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_T
     yield ", ".join(f"{key} {value}" for key, value in given.items()), new
 
 
-def _lambda(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:
-    if "TRAIN.LAMBDA" in values:
-        value = values.pop("TRAIN.LAMBDA")
-        yield f"TRAIN.LAMBDA {value}", {"FFN.LAMBDA": value}
+def _renamed(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:
+    for old, new in _RENAMED.items():
+        if old in values:
+            value = values.pop(old)
+            yield f"{old} {value}", {new: value}
+
+
+def _surplus_factors(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:
+    """PySlowFast's YAMLs have factors for steps that never come, which it does not read."""
+    steps, factors = values.get("SOLVER.STEPS"), values.get("SOLVER.LRS")
+    if isinstance(steps, list) and isinstance(factors, list) and len(factors) > len(steps) > 0:
+        del values["SOLVER.LRS"]
+        yield f"SOLVER.LRS {factors}, more than SOLVER.STEPS", {"SOLVER.LRS": factors[: len(steps)]}

@@ -147,13 +147,15 @@ PYSLOWFAST = """
     AUG: {RE_SPLIT: False}
     SOLVER: {BASE_LR_SCALE_NUM_SHARDS: True}
     NUM_SHARDS: 1
+    SHARD_ID: 0
+    DIST_BACKEND: nccl
     LOG_MODEL_INFO: False
     """
 
 
 def test_what_leaves_no_choice_here_is_left_out_with_a_line_each(write, log):
     assert load_cfg(write("a.yaml", PYSLOWFAST)) == get_cfg()
-    assert len(log()) == 10 and all("a.yaml: " in line for line in log())
+    assert len(log()) == 12 and all("a.yaml: " in line for line in log())
     assert any("BN.MOMENTUM 0.1 is left out: BatchNorm" in line for line in log())
 
 
@@ -165,3 +167,16 @@ def test_what_cannot_be_had_here_is_refused_and_not_left_out(key, value):
         ValueError, match=f"{key} = {value!r} cannot be had here: .*; leave the key"
     ):
         merged(key, value)
+
+
+def test_factors_without_a_step_are_left_out_as_pyslowfast_does(write, log):
+    steps = "STEPS: [0, 14, 18], LRS: [1, 0.1, 0.01, 0.001]"
+    text = f"SOLVER: {{LR_POLICY: steps_with_relative_lrs, {steps}}}"
+    cfg = load_cfg(write("ssv2.yaml", text))
+    assert cfg.SOLVER.LRS == [1, 0.1, 0.01]
+    assert "ssv2.yaml: SOLVER.LRS [1, 0.1, 0.01, 0.001], more than SOLVER.STEPS -> " in log()[0]
+
+
+def test_the_guard_of_pyslowfast_is_max_loss_factor(log):
+    assert merged("TRAIN.KILL_LOSS_EXPLOSION_FACTOR", 20.0).TRAIN.MAX_LOSS_FACTOR == 20
+    assert len(log()) == 1
