@@ -6,9 +6,9 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,12 +31,13 @@ from slowfast.models.frame_exit import FrameExit
 logger = logging.getLogger(__name__)
 
 
-class Cut(NamedTuple):
+@dataclass(frozen=True)
+class Cut:
     """The frames of one video that a network will see, `pixels` (T, S, S, 3) uint8.
 
     indices        (T,) int64, which frames of the video these are
     video_frames   how many it has, `fps` per second
-    seconds        from the source to these pixels
+    seconds        from the source to here
     """
 
     pixels: Tensor
@@ -47,23 +48,11 @@ class Cut(NamedTuple):
     seconds: float
 
 
-class Clip(NamedTuple):
-    """One video as a network sees it.
-
-    tensor         (1, 3, T, S, S) float32, normalised
-    pixels         (T, S, S, 3) uint8, the same as a picture
-    indices        (T,) int64, which frames of the video these are
-    video_frames   how many it has, `fps` per second
-    seconds        of decoding and pixel work
-    """
+@dataclass(frozen=True)
+class Clip(Cut):
+    """One video as a network sees it: `tensor` (1, 3, T, S, S) float32, normalised."""
 
     tensor: Tensor
-    pixels: Tensor
-    indices: Tensor
-    video_frames: int
-    fps: float
-    name: str
-    seconds: float
 
 
 class Recognizer(nn.Module):
@@ -190,7 +179,8 @@ class Recognizer(nn.Module):
         pixels = found.pixels
         if tensor.shape[-1] != pixels.shape[2]:
             pixels = self.normalize.pixels(tensor[0])
-        return Clip(tensor, pixels, *found[1:-1], found.seconds + self.clock() - start)
+        seconds = found.seconds + self.clock() - start
+        return Clip(**vars(found) | {"pixels": pixels, "seconds": seconds}, tensor=tensor)
 
     def cut(self, source: Source, num_frames: int) -> Cut:
         """The pixels of the frames that testing takes, at DATA.TEST_CROP_SIZE."""

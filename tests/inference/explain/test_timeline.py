@@ -119,7 +119,7 @@ def test_views_do_not_shrink_while_decoding(video, recognizer):
 def one_of(indices: list[int], video_frames: int, heat: torch.Tensor) -> Seen:
     recognizer = recognizer_of(LinearNet(RED))
     clip = recognizer.read(np.zeros((video_frames, 8, 8, 3), np.uint8), len(indices))
-    clip = clip._replace(indices=torch.tensor(indices), pixels=torch.zeros(len(indices), 8, 8, 3))
+    clip = replace(clip, indices=torch.tensor(indices), pixels=torch.zeros(len(indices), 8, 8, 3))
     evidence = Evidence(heat, 0, torch.zeros(2))
     return Seen(Rate(len(indices)), clip, torch.tensor([0.5, 0.5]), LABELS, evidence)
 
