@@ -60,12 +60,8 @@ def frames(args: argparse.Namespace) -> int:
 
 
 def changes(args: argparse.Namespace) -> int:
-    from slowfast.inference.explain.changes import (
-        find_changes,
-        predictions_file,
-        read_predictions,
-        save_changes,
-    )
+    from slowfast.inference.explain.changes import find_changes, save_changes
+    from slowfast.inference.explain.predictions import predictions_file, read_predictions
 
     source = predictions_file(args.predictions)
     found = find_changes(read_predictions(source), args.low, args.high)

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from slowfast.inference.explain import changes as changes_module
-from slowfast.inference.explain.changes import find_changes, read_predictions, save_changes
+from slowfast.inference.explain.changes import find_changes, save_changes
+from slowfast.inference.explain.predictions import read_predictions
 
 HEADER = "path,label,frames,prediction,score,label_score,top5"
 # Classes at 4, 8 and 16 frames; the label is in front.
