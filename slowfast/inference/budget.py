@@ -59,14 +59,7 @@ class Costs:
     """What one clip costs at every trained rate, and where that was measured."""
 
     rows: Mapping[Rate, Cost]
-    device: str = ""
-    threads: int = 0
-    torch: str = ""
-    precision: str = "fp32"
-
-    @property
-    def place(self) -> Place:
-        return Place(self.device, self.threads, self.torch, self.precision)
+    place: Place = Place("", 0, "")
 
     def among(self, rates: Iterable[Rate]) -> Costs:
         """The same without the other rates."""
@@ -116,7 +109,7 @@ class Costs:
                 for row in stored["rates"]
             }
             where = str(stored["device"]), int(stored["threads"]), str(stored["torch"])
-            return cls(rows, *where, str(stored.get("precision", "fp32")))
+            return cls(rows, Place(*where, str(stored.get("precision", "fp32"))))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"a table of costs is damaged ({error}); measure anew with tools/measure.py FILE"

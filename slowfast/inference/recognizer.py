@@ -330,7 +330,7 @@ class Recognizer(nn.Module):
         bounds = rising({rate: bound(blocks[rate]) for rate in sorted(gflops, key=gflops.get)})
         rows = {rate: Cost(gflops[rate], bounds[rate]) for rate in self.rates}
         self.tables = [table for table in self.tables if table.place != here]
-        self.tables.append(Costs(rows, *here))
+        self.tables.append(Costs(rows, here))
         return self.tables[-1]
 
     def warm_up(self, rate: Rate) -> None:

@@ -16,6 +16,7 @@ import slowfast
 from helpers.recognizers import write_network
 from slowfast.inference import Cost, Costs, NothingFits, budget
 from slowfast.inference.budget import (
+    Place,
     bound,
     check_budget,
     percentile_95,
@@ -29,7 +30,7 @@ from tools import measure
 
 TABLE = Costs(
     {Rate(4): Cost(1.0, 10.0), Rate(8): Cost(2.0, 30.0), Rate(16): Cost(4.0, 20.0)},
-    *("a processor", 1, "2.0"),
+    Place("a processor", 1, "2.0"),
 )
 
 
@@ -212,7 +213,7 @@ def test_a_prediction_that_takes_longer_than_its_budget_is_told(model, monkeypat
 
 def costs_here(model, ms, **changes):
     rows = {rate: Cost(model.gflops(*rate), ms) for rate in model.rates}
-    return Costs(rows, **(place()._asdict() | changes))
+    return Costs(rows, place()._replace(**changes))
 
 
 def test_a_table_of_another_place_or_other_rates_is_none(model):
@@ -221,7 +222,7 @@ def test_a_table_of_another_place_or_other_rates_is_none(model):
         costs_here(model, 1.0, device="another"),
         costs_here(model, 1.0, threads=99),
         costs_here(model, 1.0, torch="0.1"),
-        Costs({Rate(2): Cost(1.0, 1.0)}, *place()),
+        Costs({Rate(2): Cost(1.0, 1.0)}, place()),
     ]
     assert model.costs is None
     model.tables.append(costs_here(model, 2.0))

@@ -62,7 +62,7 @@ def test_the_commands_take_a_precision(path, motion, capsys):
     options = ["--precision", "bf16", "--device", "cpu"]
     assert measure.main([str(path), "--seconds", "0.1", *options]) == 0
     assert "bf16" in capsys.readouterr().out
-    assert [t.precision for t in slowfast.load(path).tables] == ["fp32", "bf16"]
+    assert [t.place.precision for t in slowfast.load(path).tables] == ["fp32", "bf16"]
     assert predict.main([str(path), str(motion / "val/00000.mp4"), *options]) == 0
 
 
