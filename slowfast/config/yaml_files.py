@@ -20,16 +20,17 @@ class Settings(NamedTuple):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which refuses a key written twice instead of taking the last."""
+    """PyYAML's safe loader, which refuses a key with two values instead of taking the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
+        seen: dict[str, yaml.Node] = {}
+        for key, value in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
+                first = seen.setdefault(key.value, value)
+                # The same value again does no harm: published files of PySlowFast have it.
+                if first is not value and yaml.serialize(first) != yaml.serialize(value):
                     problem = f"key {key.value!r} is written twice"
                     raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 

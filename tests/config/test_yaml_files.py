@@ -82,6 +82,13 @@ def test_malformed_yaml_is_one_sentence_with_file_and_line(write, text, line):
 def test_a_key_written_twice_is_refused(write):
     with pytest.raises(ValueError, match="line 3: .*'BASE_LR' is written twice"):
         load_cfg(write("a.yaml", "SOLVER:\n  BASE_LR: 1\n  BASE_LR: 2\n"))
+    with pytest.raises(ValueError, match="line 3: .*'STEPS' is written twice"):
+        load_cfg(write("b.yaml", "SOLVER:\n  STEPS: [0, 1]\n  STEPS: [0, 2]\n"))
+
+
+def test_a_key_with_one_value_written_twice_is_read(write):
+    text = "SOLVER:\n  BASE_LR: 0.5  # first\n  STEPS: [0]\n  BASE_LR: 0.5\n  STEPS: [0]\n"
+    assert load_cfg(write("a.yaml", text)).SOLVER.BASE_LR == 0.5
 
 
 def test_binary_files_are_refused(tmp_path):

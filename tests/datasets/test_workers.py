@@ -1,8 +1,10 @@
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -18,6 +20,13 @@ class Slow(Dataset):
     def __getitem__(self, index: int) -> tuple[int, int]:
         time.sleep(0.02)
         return index, os.getpid()
+
+
+def waits(process: int) -> bool:
+    """Whether a SIGTERM has come to the process that no thread of it has taken yet."""
+    status = Path(f"/proc/{process}/status").read_text()
+    pending = int(re.search(r"ShdPnd:\s*(\w+)", status)[1], 16)
+    return bool(pending >> (signal.SIGTERM - 1) & 1)
 
 
 def signal_from_elsewhere(name: str, processes: list[int]) -> None:
@@ -55,6 +64,8 @@ def test_the_process_that_loads_can_still_end_a_worker():
     worker.start()
     ready.wait()
     signal_from_elsewhere("TERM", [worker.pid])
+    while waits(worker.pid):  # a second one would be lost: signals of a kind do not queue
+        time.sleep(0.01)
     assert worker.is_alive()
     os.kill(worker.pid, signal.SIGTERM)
     worker.join(timeout=30)

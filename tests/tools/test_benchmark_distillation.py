@@ -1,11 +1,14 @@
 """Rows of the benchmarks of a teacher and its student, at tiny sizes; no test measures time."""
 
+import os
+
 import pytest
 import torch
 
 from slowfast.config import load_cfg
 from slowfast.engine.benchmark import distillation, resolution
 from slowfast.engine.benchmark.film import Film
+from slowfast.engine.benchmark.memory import in_a_new_process
 from slowfast.layers.resize import resize
 from tools import benchmark
 
@@ -49,6 +52,11 @@ def test_the_memory_of_a_student_is_measured_alone_and_with_its_teacher(student,
     rows = list(benchmark.measure(benchmark.parse_args(arguments)))
     assert asked == ["student", "teacher", "distill"]
     assert [row["over_sum"] for row in rows] == [0.25, 0.75, 0.5]
+
+
+def test_a_process_that_dies_while_its_memory_is_measured_is_one_sentence():
+    with pytest.raises(ValueError, match="died, of too little .* a smaller --batch"):
+        in_a_new_process(os._exit, 9)
 
 
 @pytest.mark.parametrize("way", distillation.WAYS)

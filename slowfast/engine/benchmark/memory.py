@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import resource
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 import torch
@@ -14,9 +16,18 @@ Found = TypeVar("Found")
 
 
 def in_a_new_process(measure: Callable[..., Found], *arguments: Any) -> Found:
-    """What `measure(*arguments)` returns, found where nothing else has been in memory."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, arguments)
+    """What `measure(*arguments)` returns, found where nothing else has been in memory.
+
+    Raises ValueError if the process dies, as the system ends those that need too much.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(measure, *arguments).result()
+        except BrokenProcessPool:
+            raise ValueError(
+                "the process whose memory was measured died, of too little of it perhaps; "
+                "try a smaller --batch or --size"
+            ) from None
 
 
 def held(device: str) -> int:
