@@ -142,11 +142,16 @@ def percentile_95(times: Sequence[float]) -> float:
 def bound(blocks: Sequence[Sequence[float]]) -> float:
     """A time that 95 % of a further block of runs stay below, from `blocks` of measured ones.
 
-    The largest of their 95th percentiles, times how far it is above the median one, 1.25 at least:
-    where blocks differ, the next may differ as much again.
+    The largest of their 95th percentiles, times their `unsteadiness`, 1.25 at least: where blocks
+    differ, the next may differ as much again.
     """
+    return max(map(percentile_95, blocks)) * max(LEAST_MARGIN, unsteadiness(blocks))
+
+
+def unsteadiness(blocks: Sequence[Sequence[float]]) -> float:
+    """The largest 95th percentile of `blocks` over their median one; 1 where they do not differ."""
     found = [percentile_95(block) for block in blocks]
-    return max(found) * max(LEAST_MARGIN, max(found) / statistics.median(found))
+    return max(found) / statistics.median(found)
 
 
 def rising(bounds: Mapping[Rate, float]) -> dict[Rate, float]:

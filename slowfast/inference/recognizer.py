@@ -19,7 +19,16 @@ from slowfast.datasets.pipeline import build_crops, build_sampling
 from slowfast.datasets.sampling import Sampling
 from slowfast.datasets.transforms import Normalize
 from slowfast.datasets.transforms.crops import cut
-from slowfast.inference.budget import Cost, Costs, bound, place, rising, timed_blocks
+from slowfast.inference.budget import (
+    LEAST_MARGIN,
+    Cost,
+    Costs,
+    bound,
+    place,
+    rising,
+    timed_blocks,
+    unsteadiness,
+)
 from slowfast.inference.precision import PRECISIONS, ToLogits, check_precision
 from slowfast.inference.predictions import Prediction, top_classes
 from slowfast.inference.sources import Source, clip_seconds, open_source
@@ -318,7 +327,8 @@ class Recognizer(nn.Module):
     def measure(self, seconds: float = 60.0) -> Costs:
         """The costs of all trained rates where the network is now, which `costs` is from then on.
 
-        It takes up to about `seconds`, or longer where 53 turns of all rates do.
+        It takes up to about `seconds`, or longer where 53 turns of all rates do.  A warning says
+        if times differed so much that the table has to keep further apart than usual.
         """
         here = place(self.device, self.precision)
         blocks = timed_blocks(
@@ -326,6 +336,12 @@ class Recognizer(nn.Module):
             self.clock,
             seconds,
         )
+        if (worst := max(map(unsteadiness, blocks.values()))) > LEAST_MARGIN:
+            logger.warning(
+                "times differed by up to %.0f %% from one moment to another, as where other "
+                "programs run; the table allows for that, a quiet machine gives tighter ones",
+                100 * (worst - 1),
+            )
         gflops = {rate: self.gflops(*rate) for rate in self.rates}
         bounds = rising({rate: bound(blocks[rate]) for rate in sorted(gflops, key=gflops.get)})
         rows = {rate: Cost(gflops[rate], bounds[rate]) for rate in self.rates}

@@ -5,6 +5,7 @@ No test measures time: clocks tick as the tests say.
 
 import json
 import logging
+from itertools import count
 
 import pytest
 import torch
@@ -173,12 +174,12 @@ def test_a_slow_network_is_measured_fewer_times():
     assert blocks == {Rate(1): [[pytest.approx(1.0)] * 50] * 5}
 
 
-def slow(model, monkeypatch, ms):
-    """Lets the step from pixels to scores last `ms` by frame count."""
-    clock, run = Clock(), model.run
+def slow(model, monkeypatch, ms, unrest=1.0):
+    """Lets the step from pixels to scores last `ms` by frame count, from the 27th on `unrest` x."""
+    clock, run, number = Clock(), model.run, count(1)
 
     def fake(pixels, size=0):
-        clock.now += ms[len(pixels)] / 1e3
+        clock.now += ms[len(pixels)] / 1e3 * (unrest if next(number) > 26 else 1)
         return run(pixels, size)
 
     monkeypatch.setattr(model, "clock", clock)
@@ -209,6 +210,15 @@ def test_a_prediction_that_takes_longer_than_its_budget_is_told(model, monkeypat
         model.predict(video(), budget_ms=5)
     assert found.network_ms == pytest.approx(7)
     assert caplog.text.count("took 7.0 ms, more than the budget of 5 ms") == 1
+
+
+@pytest.mark.parametrize(("unrest", "told"), [(1.2, False), (1.5, True)])
+def test_measuring_on_a_busy_machine_is_told(model, monkeypatch, caplog, unrest, told):
+    # Two rates, three times to warm up and ten in a block: those after the first are faster.
+    slow(model, monkeypatch, {2: 10.0, 4: 20.0}, 1 / unrest)
+    monkeypatch.setattr(budget, "TURNS", 10)
+    model.measure(10)
+    assert (f"differed by up to {100 * (unrest - 1):.0f} %" in caplog.text) == told
 
 
 def costs_here(model, ms, **changes):
