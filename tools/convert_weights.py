@@ -6,12 +6,14 @@
 
 The YAML, and KEY VALUE pairs behind it, say which network the weights go into; a frame-flexible one
 gets its private layers from plain weights.  What became of every name is printed.  Nothing is
-written unless all is explained.  An --out that ends in .pyth is a checkpoint for PySlowFast.
+written unless all is explained, and never over another file.  An --out that ends in .pyth is a
+checkpoint for PySlowFast.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +57,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def convert(args: argparse.Namespace) -> None:
     """Reads, explains and writes; raises ValueError or OSError for what the user can mend."""
+    refuse_existing(args.out, args.source)
     cfg = load_cfg(args.cfg[0], args.cfg[1:])
     import torch
 
@@ -71,6 +74,15 @@ def convert(args: argparse.Namespace) -> None:
     else:
         save(model, cfg, args.out, class_names(args))
     print(f"wrote {args.out}")
+
+
+def refuse_existing(out: Path, source: str) -> None:
+    """Raises ValueError rather than write over something."""
+    if not out.exists():
+        return
+    if os.path.exists(source) and out.samefile(source):
+        raise ValueError(f"--out {out} is the checkpoint itself; name another file")
+    raise ValueError(f"--out {out} exists already; remove it, or name another file")
 
 
 def class_names(args: argparse.Namespace) -> Sequence[str]:

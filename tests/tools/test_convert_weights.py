@@ -149,6 +149,26 @@ def test_what_the_user_can_mend_is_said_and_nothing_is_written(
     assert not out.exists()
 
 
+def test_a_file_that_is_there_is_not_replaced(slow, slow_yaml, tmp_path, capsys):
+    out = tmp_path / "mine.pyth"
+    out.write_bytes(b"of the user")
+    assert main([slow[1], "--cfg", slow_yaml, "--out", str(out)]) == 2
+    said = capsys.readouterr()
+    assert said.err == f"error: --out {out} exists already; remove it, or name another file\n"
+    assert not said.out and out.read_bytes() == b"of the user"
+
+
+def test_a_checkpoint_is_never_converted_onto_itself(slow, slow_yaml, tmp_path, capsys):
+    source, link = tmp_path / "own.safetensors", tmp_path / "link.safetensors"
+    save(slow[0], load_cfg(slow_yaml), source)
+    link.symlink_to(source)
+    before = source.read_bytes()
+    for out in (source, link):
+        assert main([str(source), "--cfg", slow_yaml, "--out", str(out)]) == 2
+        assert f"--out {out} is the checkpoint itself; name another" in capsys.readouterr().err
+    assert source.read_bytes() == before and link.is_symlink()
+
+
 @pytest.mark.parametrize(
     "argv",
     [[], ["a.pkl"], ["a.pkl", "--cfg", "a.yaml"], ["a.pkl", "--cfg", "a.yaml", "--out", "a.onnx"]],
