@@ -32,6 +32,28 @@ def exit_code(run: Callable[[argparse.Namespace], int], args: argparse.Namespace
         return 2
 
 
+def check_folder(option: str, folder: Path) -> None:
+    """Raises ValueError unless files can be made in `folder`, which need not be there yet."""
+    there = next(filter(os.path.lexists, (folder, *folder.parents)), Path())
+    if not there.is_dir():
+        wrong = "is a file where a folder is needed"
+        raise ValueError(f"{option}: {there} {wrong}; name another place")
+    _check_access(option, there, os.W_OK | os.X_OK)
+
+
+def check_file(option: str, path: Path) -> None:
+    """Raises ValueError unless `path` can be written; its folder need not be there yet."""
+    if os.path.exists(path):
+        _check_access(option, path, os.W_OK)
+    else:
+        check_folder(option, path.parent)
+
+
+def _check_access(option: str, path: Path, mode: int) -> None:
+    if not os.access(path, mode):
+        raise ValueError(f"{option}: {path} cannot be written to; name another place")
+
+
 def load_checkpoint(args: argparse.Namespace) -> Recognizer:
     """The network of `args.checkpoint` on `args.device`, by default a GPU if there is one.
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.command_line import exit_code
+from slowfast.command_line import check_folder, exit_code
 from slowfast.config import CfgNode, load_cfg
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def convert(args: argparse.Namespace) -> None:
     """Reads, explains and writes; raises ValueError or OSError for what the user can mend."""
     refuse_existing(args.out, args.source)
+    check_folder("--out", args.out.parent)
     cfg = load_cfg(args.cfg[0], args.cfg[1:])
     import torch
 

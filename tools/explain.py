@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from slowfast.command_line import exit_code, load_checkpoint, rates_asked
+from slowfast.command_line import check_folder, exit_code, load_checkpoint, rates_asked
 
 
 def cam(args: argparse.Namespace) -> int:
@@ -64,8 +64,9 @@ def changes(args: argparse.Namespace) -> int:
     from slowfast.inference.explain.predictions import predictions_file, read_predictions
 
     source = predictions_file(args.predictions)
-    found = find_changes(read_predictions(source), args.low, args.high)
     out = args.out or source.parent
+    check_folder("--out", out)
+    found = find_changes(read_predictions(source), args.low, args.high)
     out.mkdir(parents=True, exist_ok=True)
     files = save_changes(out, found, source)
     print(found.summary())
@@ -76,6 +77,7 @@ def changes(args: argparse.Namespace) -> int:
 
 def load(args: argparse.Namespace):
     """The recognizer, and the rates to look at."""
+    check_folder("--out", args.out)
     model = load_checkpoint(args)
     return model, rates_asked(model, args)
 

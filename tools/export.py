@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast.command_line import exit_code
+from slowfast.command_line import check_folder, exit_code
 
 FORMATS = ("onnx", "bundle", "program")
 
@@ -61,6 +61,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_folder("--out", args.out)
     import torch
 
     from slowfast.inference.export import Plan, choose_rates, export, planned_files, table
@@ -112,8 +113,6 @@ def labelled(path: Path, cfg) -> tuple[tuple[str, int], ...]:
 
 def refuse_existing(folder: Path, names: Sequence[str]) -> None:
     """Raises ValueError rather than write over something."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {folder} is a file; give a folder")
     for name in names:
         if (folder / name).exists():
             raise ValueError(f"{folder / name} exists already; add --overwrite, or another --out")

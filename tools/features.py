@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast.command_line import exit_code, load_checkpoint, rates_asked
+from slowfast.command_line import check_folder, exit_code, load_checkpoint, rates_asked
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -64,6 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_folder("--out", args.out)
     from tqdm import tqdm
 
     from slowfast.inference.feature_files import FeatureFolder, fingerprint

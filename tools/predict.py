@@ -21,7 +21,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast.command_line import add_precision, exit_code, load_checkpoint
+from slowfast.command_line import (
+    add_precision,
+    check_file,
+    check_folder,
+    exit_code,
+    load_checkpoint,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -62,10 +68,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_places(args)
     model = load_checkpoint(args)
     if args.stream:
         return stream(model, args)
     return predict(model, args)
+
+
+def check_places(args: argparse.Namespace) -> None:
+    """Raises ValueError where a result could not be written in the end."""
+    for option, place in (("--json", args.json), ("--csv", args.csv)):
+        if place and place != "-":
+            check_file(option, Path(place))
+    if args.video is not None:
+        is_folder = args.video.is_dir() or not args.video.suffix
+        check_folder("--video", args.video if is_folder else args.video.parent)
 
 
 # ---------------------------------------------------------------------------- videos

@@ -7,8 +7,24 @@ import pytest
 
 from helpers.recognizers import write_network
 from helpers.videos import decode_all, write_grey_video
+from slowfast import command_line
 from slowfast.inference import stream
-from tools import explain, features, measure, predict
+from tools import convert_weights, explain, export, features, measure, predict
+
+NOWHERE = [  # none of these inputs can be read, which is told instead if it is tried
+    (predict, "none.safetensors clip.mp4 --csv {place}/out.csv"),
+    (predict, "none.safetensors clip.mp4 --json {place}/new/out.json"),
+    (predict, "none.safetensors clip.mp4 --stream --csv {place}/out.csv"),
+    (predict, "none.safetensors clip.mp4 --video {place}/out.mp4"),
+    (predict, "none.safetensors clip.mp4 --video {place}"),
+    (features, "none.safetensors clip.mp4 --out {place}"),
+    (explain, "cam none.safetensors clip.mp4 --out {place}/new"),
+    (explain, "frames none.safetensors clip.mp4 --out {place}"),
+    (explain, "changes empty.csv --out {place}"),
+    (export, "none.safetensors --out {place}/new"),
+    (export, "none.safetensors --out {place} --overwrite"),
+    (convert_weights, "none.pyth --cfg none.yaml --out {place}/new/out.pyth"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +58,39 @@ def test_json_and_csv_need_files_of_their_own(network, video, tmp_path, capsys):
         with pytest.raises(SystemExit):
             predict.main([network, str(video), *options])
     assert "is a folder; name a file" in capsys.readouterr().err
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """In the working directory, the file `taken` and the folder `locked` that nobody writes to."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("taken", "empty.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(command_line.os, "access", lambda path, mode: str(path) != "locked")
+
+
+@pytest.mark.parametrize(("tool", "words"), NOWHERE)
+def test_a_file_in_place_of_a_folder_is_told_before_all_work(tool, words, places, capsys):
+    assert tool.main(words.format(place="taken").split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: --") and said.count("\n") == 1
+    assert ": taken is a file where a folder is needed; name another place" in said
+
+
+@pytest.mark.parametrize(("tool", "words"), NOWHERE)
+def test_a_protected_folder_is_told_before_all_work(tool, words, places, capsys):
+    assert tool.main(words.format(place="locked").split()) == 2
+    assert ": locked cannot be written to; name another place" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--csv", "--json"])
+def test_a_protected_file_is_told_before_all_work(option, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    out.write_text("of before")
+    monkeypatch.setattr(command_line.os, "access", lambda path, mode: path != out)
+    assert predict.main(["none.safetensors", "clip.mp4", option, str(out)]) == 2
+    assert f"{option}: {out} cannot be written to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "gpu"])
