@@ -145,11 +145,35 @@ def test_a_list_that_is_not_there_is_named(folder, tmp_path):
         run(folder, "--out", tmp_path, "--list", tmp_path / "none.csv")
 
 
-def test_a_video_that_cannot_be_read_leaves_no_files(folder, tmp_path):
+def test_videos_that_cannot_be_read_are_left_out_of_calibration_and_told_once(
+    folder, tmp_path, capsys
+):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    with pytest.raises(ValueError, match=r"broken\.mp4"):
+    videos = [tmp_path / "broken.mp4", folder / "0.mp4", tmp_path / "gone.mp4", folder / "1.mp4"]
+    rates = rates_of(folder)
+    assert len(rates) > 1
+    words = ["--formats", "onnx", "--repeats", 1]
+    run(folder, "--out", tmp_path / "out", *words, "--calibrate", *videos)
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if "not read" in line]
+    assert len(told) == 2 and "broken.mp4 is not a video" in told[0] and "gone.mp4" in told[1]
+    assert lines.count("2 of 4 videos are left out of the calibration") == 1
+    run(folder, "--out", tmp_path / "good", *words, "--calibrate", videos[1], videos[3])
+    for rate in rates:
+        made, good = (tmp_path / name / f"model_{rate}.int8.onnx" for name in ("out", "good"))
+        clip = slowfast.load(folder / "best.safetensors").read(folder / "2.mp4", rate[0]).tensor
+        np.testing.assert_array_equal(Session(made)(clip.numpy()), Session(good)(clip.numpy()))
+
+
+def test_calibration_needs_a_video_that_can_be_read_and_else_leaves_no_files(
+    folder, tmp_path, capsys
+):
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match="none of the 1 videos to calibrate 8 bits with can be"):
         run(folder, "--out", tmp_path / "out", "--calibrate", tmp_path / "broken.mp4")
     assert list((tmp_path / "out").iterdir()) == []
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "not read" in line)
+    assert "broken.mp4 is not a video" in line
 
 
 def test_missing_packages_are_named_with_the_extra_that_brings_them(folder, tmp_path, monkeypatch):

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import av
 import numpy as np
 import torch
 
+from slowfast.datasets.video import VideoError
 from slowfast.inference.export.bundle import describe, write_bundle
 from slowfast.inference.export.compare import (
     Row,
@@ -90,10 +92,11 @@ def export(
     inside = {rate: FILES[kind].format(rate) for rate in rates}
     description = describe(recognizer, inside) if "bundle" in plan.formats else {}
     folder.mkdir(parents=True, exist_ok=True)
+    calibration = Calibration(recognizer, plan.calibrate, tell)
     rows: list[Row] = []
     with TemporaryDirectory(prefix=".export-", dir=folder) as made:
         for rate in rates:
-            files = _write(recognizer, rate, Path(made), plan, tell)
+            files = _write(recognizer, rate, Path(made), plan, calibration, tell)
             tell(f"rate {rate}: comparing")
             rows += _compare(recognizer, rate, files, plan)
         if description:
@@ -110,8 +113,42 @@ def clips_of(recognizer: Recognizer, rate: Rate, videos: Iterable[str]) -> Itera
         yield recognizer.normalize(pixels).unsqueeze(0).numpy()
 
 
+class Calibration:
+    """The clips of those `videos` that can be read; others are told once and left out."""
+
+    def __init__(
+        self, recognizer: Recognizer, videos: Sequence[str], tell: Callable[[str], None]
+    ) -> None:
+        self.recognizer, self.videos, self.tell = recognizer, tuple(videos), tell
+
+    def clips(self, rate: Rate) -> Iterator[np.ndarray]:
+        """Raises ValueError in the end if there was none."""
+        readable = []
+        for path in self.videos:
+            try:
+                (clip,) = clips_of(self.recognizer, rate, [path])
+            except (VideoError, av.FFmpegError) as error:
+                self.tell(f"not read: {error}")
+                continue
+            readable.append(path)
+            yield clip
+        count, self.videos = len(self.videos), tuple(readable)
+        if not readable:
+            raise ValueError(
+                f"none of the {count} videos to calibrate 8 bits with can be read; give others"
+            )
+        if len(readable) < count:
+            left_out = count - len(readable)
+            self.tell(f"{left_out} of {count} videos are left out of the calibration")
+
+
 def _write(
-    recognizer: Recognizer, rate: Rate, folder: Path, plan: Plan, tell: Callable[[str], None]
+    recognizer: Recognizer,
+    rate: Rate,
+    folder: Path,
+    plan: Plan,
+    calibration: Calibration,
+    tell: Callable[[str], None],
 ) -> dict[str, Path]:
     """The ONNX files of a rate by the name of their form; a program is written, too, if asked."""
     paths = {kind: folder / name.format(rate) for kind, name in FILES.items()}
@@ -126,8 +163,8 @@ def _write(
     to_onnx(program, paths["onnx"])
     if not plan.calibrate:
         return {"ONNX Runtime": paths["onnx"]}
-    tell(f"rate {rate}: 8 bits, calibrated on {len(plan.calibrate)} clips")
-    quantize(paths["onnx"], paths["int8"], clips_of(recognizer, rate, plan.calibrate))
+    tell(f"rate {rate}: 8 bits, calibrating on {len(calibration.videos)} videos")
+    quantize(paths["onnx"], paths["int8"], calibration.clips(rate))
     return {"ONNX Runtime": paths["onnx"], "int8": paths["int8"]}
 
 
