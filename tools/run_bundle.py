@@ -69,4 +69,4 @@ def main(path, video, rate=""):  # (class, score), best first
 
 if __name__ == "__main__":
     sys.excepthook = lambda kind, error, _: print(f"error: {error}", file=sys.stderr)
-    print(*main(*sys.argv[1:])[:5], sep="\n")
+    print(*main(*sys.argv[1:])[:5] if len(sys.argv) in (3, 4) else sys.exit(__doc__), sep="\n")

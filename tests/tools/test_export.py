@@ -89,6 +89,17 @@ def test_the_script_gives_the_scores_of_predict(folder, said):
         np.testing.assert_allclose([score for _, score in pairs], found.scores, atol=1e-3)
 
 
+@pytest.mark.parametrize("words", [[], ["bundle.zip"], ["bundle.zip", "a.mp4", "8", "more"]])
+def test_the_script_says_how_it_is_called(words):
+    command = [sys.executable, ROOT / "tools/run_bundle.py", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode and not done.stdout
+    usage = (
+        "Top classes of a video by a bundle of export.py:  python run_bundle.py BUNDLE VIDEO [RATE]"
+    )
+    assert done.stderr == usage + "\n"
+
+
 def test_a_program_gives_the_logits_of_its_rate(folder, said):
     model = slowfast.load(folder / "best.safetensors")
     rate = rates_of(folder)[0]
