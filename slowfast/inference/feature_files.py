@@ -120,8 +120,8 @@ class FeatureFolder:
         for key, value in json.loads(text).items():
             if found.get(key) != value:
                 raise ValueError(
-                    f"{self.folder} has features with {key} {found.get(key)!r}, not {value!r}; "
-                    "choose another folder, or remove that one"
+                    f"the features in {self.folder} were made {_with(key, found.get(key))}, "
+                    f"not {_with(key, value)}; choose another folder, or remove that one"
                 )
 
     # ------------------------------------------------------------------ tables
@@ -166,6 +166,13 @@ def _write_table(
             writer.write_batch(batch)
         for file in files:
             writer.write_table(pyarrow.Table.from_pylist(list(_rows(part, file)), schema))
+
+
+def _with(key: str, value: Any) -> str:
+    """A setting in words; 0 stands for the usual one."""
+    if isinstance(value, bool):
+        return f"with {key}" if value else f"without {key}"
+    return f"with the usual {key}" if value == 0 else f"with {key} {value}"
 
 
 def _is_whole(path: Path) -> bool:

@@ -301,9 +301,12 @@ class Recognizer(nn.Module):
         ]
         if not fitting:
             rates = ", ".join(map(str, self.rates))
+            asked = f"{frames or ''} frame{'s' * (frames != 1)}".strip()
+            asked += f" of {size} pixels" if size else ""
+            given = [name for name, value in (("frames", frames), ("size", size)) if value]
             raise ValueError(
-                f"budgets choose among the trained rates, {rates}, and none has "
-                f"{frames or 'any'} frames of {size or 'any'} px; leave out frames or size"
+                f"a budget chooses among the trained rates, {rates}, and none has {asked}; "
+                f"leave out {' or '.join(given)}"
             )
         costs = self.counted() if budget_ms is None else self.costs or self._measure_once()
         return costs.among(fitting).choose(budget_gflops, budget_ms)

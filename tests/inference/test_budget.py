@@ -107,18 +107,35 @@ def test_nothing_that_fits_is_said_with_the_cheapest_rate_and_its_cost(gflops, m
         TABLE.choose(gflops, ms)
 
 
-def test_sizes_are_chosen_along_with_frames(tmp_path):
-    path = tmp_path / "best.safetensors"
-    write_network(path, "FFN.SIZES", [8, 16])
-    model = slowfast.load(path)
-    by_size = model.gflops(4, 8), model.gflops(2, 16), model.gflops(4, 16)
-    assert model.choose(budget_gflops=by_size[0]) == Rate(4, 8)
-    assert model.choose(budget_gflops=by_size[1]) == Rate(2, 16)
-    assert model.choose(budget_gflops=by_size[2]) == Rate(4, 16)
-    assert model.choose(budget_gflops=by_size[2], frames=2) == Rate(2, 16)
-    assert model.choose(budget_gflops=by_size[2], size=8) == Rate(4, 8)
-    with pytest.raises(ValueError, match="choose among the trained rates, 2x8, .* any frames of 9"):
-        model.choose(budget_gflops=1, size=9)
+@pytest.fixture
+def sized(tmp_path):
+    write_network(tmp_path / "best.safetensors", "FFN.SIZES", [8, 16])
+    return slowfast.load(tmp_path / "best.safetensors")
+
+
+def test_sizes_are_chosen_along_with_frames(sized):
+    by_size = sized.gflops(4, 8), sized.gflops(2, 16), sized.gflops(4, 16)
+    assert sized.choose(budget_gflops=by_size[0]) == Rate(4, 8)
+    assert sized.choose(budget_gflops=by_size[1]) == Rate(2, 16)
+    assert sized.choose(budget_gflops=by_size[2]) == Rate(4, 16)
+    assert sized.choose(budget_gflops=by_size[2], frames=2) == Rate(2, 16)
+    assert sized.choose(budget_gflops=by_size[2], size=8) == Rate(4, 8)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"size": 9}, "frames of 9 pixels; leave out size"),
+        ({"frames": 3}, "3 frames; leave out frames"),
+        ({"frames": 1, "size": 9}, "1 frame of 9 pixels; leave out frames or size"),
+    ],
+)
+def test_a_budget_tells_what_no_trained_rate_has(sized, asked, told):
+    rates = ", ".join(map(str, sized.rates))
+    with pytest.raises(ValueError) as error:
+        sized.choose(budget_gflops=1, **asked)
+    said = f"a budget chooses among the trained rates, {rates}, and none has {told}"
+    assert str(error.value) == said
 
 
 def test_gflops_need_no_measuring(model, monkeypatch):

@@ -254,8 +254,22 @@ def test_an_array_that_is_cut_off_is_made_again(tmp_path):
 
 def test_features_that_were_made_otherwise_are_not_mixed(tmp_path):
     folder_of(tmp_path)
-    with pytest.raises(ValueError, match="has features with window 8, not 16; choose another fold"):
+    with pytest.raises(ValueError, match="made with window 8, not with window 16; choose another"):
         folder_of(tmp_path, settings=SETTINGS | {"window": 16})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ({"stride": 0}, {"stride": 4}, "with the usual stride, not with stride 4"),
+        ({"stride": 4}, {"stride": 0}, "with stride 4, not with the usual stride"),
+        ({"whole": False}, {"whole": True}, "without whole, not with whole"),
+    ],
+)
+def test_settings_of_before_are_told_in_words(tmp_path, before, now, told):
+    folder_of(tmp_path, settings=SETTINGS | before)
+    with pytest.raises(ValueError, match=f"the features in .* were made {told}; choose another"):
+        folder_of(tmp_path, settings=SETTINGS | now)
 
 
 def test_a_table_has_a_row_per_window_and_grows(tmp_path):

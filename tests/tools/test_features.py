@@ -109,4 +109,5 @@ def test_what_a_user_can_mend_is_one_sentence_and_exit_code_2(checkpoint, videos
     assert "none.safetensors: no such file" in capsys.readouterr().err
     main([checkpoint, str(videos / "a.mp4"), "--out", str(tmp_path / "out")])
     assert main([checkpoint, *words[:1], "--out", str(tmp_path / "out"), "--window", "9"]) == 2
-    assert "has features with window 0, not 9" in capsys.readouterr().err
+    told = f"the features in {tmp_path / 'out'} were made with the usual window, not with window 9"
+    assert told in capsys.readouterr().err
