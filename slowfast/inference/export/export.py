@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -106,11 +106,10 @@ def export(
     return rows
 
 
-def clips_of(recognizer: Recognizer, rate: Rate, videos: Iterable[str]) -> Iterator[np.ndarray]:
-    """`(1, 3, T, S, S)` of each video as testing reads it; VideoError for one that it cannot."""
-    for path in videos:
-        pixels = recognizer.cut(path, rate.num_frames).pixels.permute(0, 3, 1, 2)
-        yield recognizer.normalize(pixels).unsqueeze(0).numpy()
+def clip_of(recognizer: Recognizer, rate: Rate, path: str) -> np.ndarray:
+    """`(1, 3, T, S, S)` of a video as testing reads it; VideoError if it cannot be read."""
+    pixels = recognizer.cut(path, rate.num_frames).pixels.permute(0, 3, 1, 2)
+    return recognizer.normalize(pixels).unsqueeze(0).numpy()
 
 
 class Calibration:
@@ -126,7 +125,7 @@ class Calibration:
         readable = []
         for path in self.videos:
             try:
-                (clip,) = clips_of(self.recognizer, rate, [path])
+                clip = clip_of(self.recognizer, rate, path)
             except (VideoError, av.FFmpegError) as error:
                 self.tell(f"not read: {error}")
                 continue
@@ -177,7 +176,7 @@ def _compare(
     size = recognizer.side(rate.size)
     ways = {name: torch_way(net, size) for name, net in nets.items()}
     ways |= {name: Session(path, plan.threads) for name, path in files.items()}
-    clips = list(clips_of(recognizer, rate, [path for path, _ in plan.videos]))
+    clips = [clip_of(recognizer, rate, path) for path, _ in plan.videos]
     side, rng = recognizer.cfg.DATA.TEST_CROP_SIZE, np.random.default_rng(0)
     shape = (3, rate.num_frames, side, side)
     # Batches of one and three: a graph may hold a batch that it was traced with.
