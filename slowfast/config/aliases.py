@@ -1,12 +1,13 @@
-"""Keys and names of PySlowFast and the original FFN code, translated with one log line each."""
+"""Keys and names of PySlowFast, UniFormer and the original FFN code, with one log line each."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from slowfast.config.values import coerce
+from slowfast.config.values import coerce, decode
 from slowfast.config.yaml_files import Settings
 
 logger = logging.getLogger("slowfast.config")
@@ -31,26 +32,36 @@ _NAMES = {
 _RENAMED = {
     "TRAIN.LAMBDA": "FFN.LAMBDA",
     "TRAIN.KILL_LOSS_EXPLOSION_FACTOR": "TRAIN.MAX_LOSS_FACTOR",
+    "SOLVER.CLIP_GRADIENT": "SOLVER.CLIP_GRAD_L2NORM",
+    "MODEL.USE_CHECKPOINT": "MODEL.ACT_CHECKPOINT",
 }
-# Keys of PySlowFast's YAMLs without a choice here: the only value (None: whatever it is) and why.
+# Keys of the originals' YAMLs without a choice here: the only value (...: whatever it is) and why.
 _SETTLED = {
-    "NUM_SHARDS": (None, "machines are told by --num_shards, torchrun or SLURM"),
-    "SHARD_ID": (None, "machines are told by --shard_id, torchrun or SLURM"),
-    "DIST_BACKEND": (None, "it is nccl on GPUs and gloo on the CPU"),
+    "NUM_SHARDS": (..., "machines are told by --num_shards, torchrun or SLURM"),
+    "SHARD_ID": (..., "machines are told by --shard_id, torchrun or SLURM"),
+    "DIST_BACKEND": (..., "it is nccl on GPUs and gloo on the CPU"),
     "BN.MOMENTUM": (0.1, "BatchNorm averages with 0.1"),
     "MVIT.NORM": ("layernorm", "MViT has LayerNorm"),
     "AUG.RE_SPLIT": (False, "every sample is erased with AUG.RE_PROB"),
-    "DATA.MULTI_LABEL": (None, "the data set and MODEL.LOSS_FUNC tell it"),
-    "TRAIN.CHECKPOINT_TYPE": (None, "a checkpoint is known by its content"),
-    "TEST.CHECKPOINT_TYPE": (None, "a checkpoint is known by its content"),
-    "TRAIN.CHECKPOINT_INFLATE": (None, "weights of images are inflated where they fit"),
-    "SOLVER.BASE_LR_SCALE_NUM_SHARDS": (None, "TRAIN.BATCH_SIZE is the batch of all machines"),
-    "DATA.DECODING_SHORT_SIZE": (None, "PySlowFast does not read it either"),
-    "SOLVER.STEP_SIZE": (None, "PySlowFast does not read it either"),
-    "SOLVER.WARMUP_FACTOR": (None, "PySlowFast does not read it either"),
-    "LOG_MODEL_INFO": (None, "MODEL_ZOO.md has parameters and GFLOPs"),
+    "DATA.MULTI_LABEL": (..., "the data set and MODEL.LOSS_FUNC tell it"),
+    "TRAIN.CHECKPOINT_TYPE": (..., "a checkpoint is known by its content"),
+    "TEST.CHECKPOINT_TYPE": (..., "a checkpoint is known by its content"),
+    "TRAIN.CHECKPOINT_INFLATE": (..., "weights of images are inflated where they fit"),
+    "SOLVER.BASE_LR_SCALE_NUM_SHARDS": (..., "TRAIN.BATCH_SIZE is the batch of all machines"),
+    "DATA.DECODING_SHORT_SIZE": (..., "PySlowFast does not read it either"),
+    "SOLVER.STEP_SIZE": (..., "PySlowFast does not read it either"),
+    "SOLVER.WARMUP_FACTOR": (..., "PySlowFast does not read it either"),
+    "LOG_MODEL_INFO": (..., "MODEL_ZOO.md has parameters and GFLOPs"),
+    "UNIFORMER.SPLIT": (False, "attention sees space and time at once"),
+    "UNIFORMER.QKV_SCALE": (None, "attention scales with UNIFORMER.HEAD_DIM"),
+    "UNIFORMER.REPRESENTATION_SIZE": (None, "no layer stands before the classifier"),
+    "UNIFORMER.HEAD_DROPOUT_RATE": (0.0, "nothing is dropped before the classifier"),
+    "UNIFORMER.STAGE_TYPE": (..., "UniFormer does not read it either"),
+    "UNIFORMER.PRUNE_RATIO": (..., "UniFormer-Light alone reads it, which is not here"),
+    "UNIFORMER.TRADE_OFF": (..., "UniFormer-Light alone reads it, which is not here"),
+    "UNIFORMER.INIT_VALUE": (..., "UniFormer-Light alone reads it, which is not here"),
+    "MODEL.CHECKPOINT_NUM": (..., "MODEL.ACT_CHECKPOINT recomputes every block"),
 }
-
 # (the old words, the new values) of one translation.
 _Translation = tuple[str, dict[str, Any]]
 
@@ -62,14 +73,17 @@ def resolve_aliases(settings: Settings, cfg: Mapping[str, Any]) -> dict[str, Any
     the written value.
     """
     values = dict(settings.values)
-    for line in _settled(values):
-        logger.warning("%s: %s", settings.source, line)
     translated: dict[str, Any] = {}
-    for rule in (_names, _frame_counts, _renamed, _surplus_factors):
+    for rule in (
+        *(_names, _frame_counts, _renamed, _surplus_factors),
+        *(_decord, _mlp_ratios, _pretrained),
+    ):
         for old, new in rule(values, cfg):
             translated |= new
             words = ", ".join(f"{key} {value}" for key, value in new.items())
             logger.warning("%s: %s -> %s", settings.source, old, words)
+    for line in _settled(values):
+        logger.warning("%s: %s", settings.source, line)
     return translated | values
 
 
@@ -79,7 +93,7 @@ def _settled(values: dict[str, Any]) -> Iterator[str]:
         if key not in values:
             continue
         value = values.pop(key)
-        if only is not None and coerce(key, value, only) != only:
+        if only is not ... and coerce(key, value, only) != only:
             raise ValueError(f"{key} = {value!r} cannot be had here: {reason}; leave the key out")
         yield f"{key} {value} is left out: {reason}"
 
@@ -93,6 +107,8 @@ def _names(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translat
         if isinstance(value, str) and value.lower() == old and value != new:
             flexible = key.startswith("MODEL.") and old.endswith("_ffn")
             implied = _implied_rates(old, values, cfg) if flexible else {}
+            if new == "UniFormer" and cfg["SOLVER"]["CLIP_GRAD_L2NORM"] is None:
+                implied |= {"SOLVER.CLIP_GRAD_L2NORM": 20}  # its code's default
             yield f"{key} {values.pop(key)}", {key: new} | implied
 
 
@@ -133,3 +149,34 @@ def _surplus_factors(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator
     if isinstance(steps, list) and isinstance(factors, list) and len(factors) > len(steps) > 0:
         del values["SOLVER.LRS"]
         yield f"SOLVER.LRS {factors}, more than SOLVER.STEPS", {"SOLVER.LRS": factors[: len(steps)]}
+
+
+def _decord(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:
+    key = "DATA.DECODING_BACKEND"
+    if str(values.get(key)).lower() == "decord":
+        old = f"{key} {values.pop(key)}, whose clips count frames at any rate, not DATA.TARGET_FPS"
+        yield old, {key: "pyav"}
+
+
+def _mlp_ratios(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:
+    """Some of UniFormer's YAMLs have a ratio per stage, all of them the same."""
+    key = "UNIFORMER.MLP_RATIO"
+    ratios = decode(values.get(key))
+    if isinstance(ratios, list | tuple) and ratios:
+        if any(ratio != ratios[0] for ratio in ratios):
+            raise ValueError(f"{key} = {ratios!r} cannot be had here: all stages have one ratio")
+        del values[key]
+        yield f"{key} {ratios}", {key: ratios[0]}
+
+
+def _pretrained(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:
+    """UniFormer begins with the weights of a name, but not with a classifier of other classes."""
+    key, path = "UNIFORMER.PRETRAIN_NAME", "TRAIN.CHECKPOINT_FILE_PATH"
+    if key not in values:
+        return
+    name = coerce(key, decode(values.pop(key)) or "", "")
+    if not values.get(path):
+        values.pop(path, None)
+    bare = name and "/" not in name and not Path(name).suffix
+    file = f"{name}.pth" if bare else name
+    yield f"{key} {name!r}", {path: file, "TRAIN.CHECKPOINT_NEW_HEAD": bool(name)}

@@ -180,3 +180,74 @@ def test_factors_without_a_step_are_left_out_as_pyslowfast_does(write, log):
 def test_the_guard_of_pyslowfast_is_max_loss_factor(log):
     assert merged("TRAIN.KILL_LOSS_EXPLOSION_FACTOR", 20.0).TRAIN.MAX_LOSS_FACTOR == 20
     assert len(log()) == 1
+
+
+# What UniFormer's YAMLs have beside the keys of this project and of PySlowFast.
+UNIFORMER = """
+    MODEL: {MODEL_NAME: Uniformer, ARCH: uniformer, USE_CHECKPOINT: True, CHECKPOINT_NUM: [0, 4]}
+    UNIFORMER: {MLP_RATIO: [3.0, 3.0], SPLIT: False, QKV_SCALE: null, PRETRAIN_NAME: small_in1k}
+    DATA: {DECODING_BACKEND: decord}
+    SOLVER: {CLIP_GRADIENT: 5}
+    """
+
+
+def test_a_yaml_of_uniformer_gives_what_todays_yaml_gives(write, log):
+    new = """
+        MODEL: {MODEL_NAME: UniFormer, ARCH: uniformer, ACT_CHECKPOINT: True}
+        UNIFORMER: {MLP_RATIO: 3}
+        TRAIN: {CHECKPOINT_FILE_PATH: small_in1k.pth, CHECKPOINT_NEW_HEAD: True}
+        SOLVER: {CLIP_GRAD_L2NORM: 5}
+        """
+    assert load_cfg(write("old.yaml", UNIFORMER)) == load_cfg(write("new.yaml", new))
+    assert len(log()) == 9 and all("old.yaml: " in line for line in log())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("UNIFORMER.SPLIT", True),
+        ("UNIFORMER.QKV_SCALE", 0.5),
+        ("UNIFORMER.REPRESENTATION_SIZE", 512),
+        ("UNIFORMER.HEAD_DROPOUT_RATE", 0.5),
+        ("UNIFORMER.MLP_RATIO", [4.0, 3.0]),
+    ],
+)
+def test_a_uniformer_that_is_not_here_is_refused(key, value):
+    with pytest.raises(ValueError, match=f"{key} = .* cannot be had here: "):
+        merged(key, value)
+
+
+def test_uniformer_clips_gradients_at_20_where_its_yaml_says_nothing(log):
+    assert merged("MODEL.MODEL_NAME", "Uniformer").SOLVER.CLIP_GRAD_L2NORM == 20
+    assert "SOLVER.CLIP_GRAD_L2NORM 20" in log()[0]
+
+
+@pytest.mark.parametrize("key", ["SOLVER.CLIP_GRADIENT", "SOLVER.CLIP_GRAD_L2NORM"])
+def test_a_clipping_written_beside_uniformers_name_is_kept(key):
+    cfg = merged("MODEL.MODEL_NAME", "Uniformer", key, None)
+    assert cfg.SOLVER.CLIP_GRAD_L2NORM is None
+
+
+def test_a_clipping_chosen_before_uniformers_name_is_kept():
+    cfg = merged("SOLVER.CLIP_GRAD_L2NORM", 5)
+    cfg.merge_from_list(["MODEL.MODEL_NAME", "Uniformer"])
+    assert cfg.SOLVER.CLIP_GRAD_L2NORM == 5
+
+
+def test_the_line_about_decord_says_what_its_clips_do_not_see(log):
+    assert merged("DATA.DECODING_BACKEND", "decord").DATA.DECODING_BACKEND == "pyav"
+    assert "at any rate, not DATA.TARGET_FPS -> DATA.DECODING_BACKEND pyav" in log()[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("b_in1k", "b_in1k.pth"), ("here/b.pth", "here/b.pth"), ("here/b", "here/b"), ("None", "")],
+)
+def test_the_name_of_uniformers_weights_is_a_file(name, path):
+    assert merged("UNIFORMER.PRETRAIN_NAME", name).TRAIN.CHECKPOINT_FILE_PATH == path
+
+
+@pytest.mark.parametrize(("written", "path"), [("mine.pth", "mine.pth"), ("", "b_in1k.pth")])
+def test_a_checkpoint_beside_uniformers_weights_wins(written, path):
+    words = ["TRAIN.CHECKPOINT_FILE_PATH", written, "UNIFORMER.PRETRAIN_NAME", "b_in1k"]
+    assert merged(*words).TRAIN.CHECKPOINT_FILE_PATH == path
