@@ -62,6 +62,10 @@ _SETTLED = {
     "UNIFORMER.INIT_VALUE": (..., "UniFormer-Light alone reads it, which is not here"),
     "MODEL.CHECKPOINT_NUM": (..., "MODEL.ACT_CHECKPOINT recomputes every block"),
 }
+# Data sets that the originals read as images in BGR, and what every whole file of theirs has.
+_BGR = ("sth", "sth_ffn", "ssv2", "charades")
+_WHOLE = ("TRAIN.DATASET", "DATA.INPUT_CHANNEL_NUM", "NUM_SHARDS")
+
 # (the old words, the new values) of one translation.
 _Translation = tuple[str, dict[str, Any]]
 
@@ -75,7 +79,7 @@ def resolve_aliases(settings: Settings, cfg: Mapping[str, Any]) -> dict[str, Any
     values = dict(settings.values)
     translated: dict[str, Any] = {}
     for rule in (
-        *(_names, _frame_counts, _renamed, _surplus_factors),
+        *(_colours, _names, _frame_counts, _renamed, _surplus_factors),
         *(_decord, _mlp_ratios, _pretrained),
     ):
         for old, new in rule(values, cfg):
@@ -99,6 +103,14 @@ def _settled(values: dict[str, Any]) -> Iterator[str]:
 
 
 # Each rule takes the old keys out of `values` and yields what stands for them.
+
+
+def _colours(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:
+    """What the originals' key turns to RGB, and without it stays BGR; ours turns RGB to BGR."""
+    if all(key in values for key in _WHOLE) and str(values["TRAIN.DATASET"]).lower() in _BGR:
+        key = "DATA.REVERSE_INPUT_CHANNEL"
+        reverse = coerce(key, values.pop(key, False), False)
+        yield f"{key} {reverse} of images read as BGR", {key: not reverse}
 
 
 def _names(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:

@@ -251,3 +251,28 @@ def test_the_name_of_uniformers_weights_is_a_file(name, path):
 def test_a_checkpoint_beside_uniformers_weights_wins(written, path):
     words = ["TRAIN.CHECKPOINT_FILE_PATH", written, "UNIFORMER.PRETRAIN_NAME", "b_in1k"]
     assert merged(*words).TRAIN.CHECKPOINT_FILE_PATH == path
+
+
+@pytest.mark.parametrize("name", ["sth", "sth_ffn", "ssv2", "charades"])
+@pytest.mark.parametrize(
+    ("reverse", "ours"), [(", REVERSE_INPUT_CHANNEL: True", False), ("", True)]
+)
+def test_a_whole_file_of_an_original_reverses_images_that_it_reads_as_bgr(
+    name, reverse, ours, write, log
+):
+    data = f"DATA: {{INPUT_CHANNEL_NUM: [3], RANDOM_FLIP: False{reverse}}}"
+    path = write("a.yaml", f"TRAIN: {{DATASET: {name}}}\n{data}\nNUM_SHARDS: 1")
+    cfg = load_cfg(path, ["NUM_SHARDS", 2])
+    assert cfg.DATA.REVERSE_INPUT_CHANNEL is ours
+    assert f"read as BGR -> DATA.REVERSE_INPUT_CHANNEL {ours}" in log()[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "TRAIN: {DATASET: kinetics}\nDATA: {INPUT_CHANNEL_NUM: [3]}\nNUM_SHARDS: 1",  # videos
+        "TRAIN: {DATASET: sth}\nDATA: {INPUT_CHANNEL_NUM: [3]}",  # ours
+    ],
+)
+def test_colours_of_videos_and_of_our_files_stay(text, write):
+    assert not load_cfg(write("a.yaml", text)).DATA.REVERSE_INPUT_CHANNEL

@@ -62,7 +62,7 @@ KEYS.DATA.TRAIN_CROP_SIZE = 224
 KEYS.DATA.TEST_CROP_SIZE = 256
 # Mirror half of the training samples.  An error on data sets whose classes have a direction.
 KEYS.DATA.RANDOM_FLIP = True
-# Give the network BGR instead of RGB.
+# Give the network BGR instead of RGB.  The originals' key reverses what they read, BGR of images.
 KEYS.DATA.REVERSE_INPUT_CHANNEL = False
 # Decoder of video files: pyav, or torchcodec (an optional package, which conceals damaged frames).
 KEYS.DATA.DECODING_BACKEND = "pyav"
