@@ -75,6 +75,21 @@ def test_rates_take_two_or_more_rising_positive_integers(num_frames):
         Rates(tuple("abcdef"[: len(num_frames)]), num_frames)
 
 
+@pytest.mark.parametrize(
+    ("num_frames", "sizes", "problem"),
+    [
+        (8, (), r"num_frames=8 must be all trained frame counts, like \(4, 8, 16\)"),
+        (None, (), "num_frames=None must be all"),
+        ((4, 8), 112, r"sizes=112 must be all trained sides in pixels, like \(112, 224\)"),
+    ],
+)
+def test_one_number_instead_of_all_is_refused_with_what_is_wanted(num_frames, sizes, problem):
+    net = MarkedNet()
+    with pytest.raises(ValueError, match=problem):
+        FrameFlexible(net, num_frames, sizes=sizes)
+    assert not any(isinstance(module, RateSwitch) for module in net.modules())
+
+
 @pytest.mark.parametrize("tags", [("4",), ("4", "4"), ("4", "8", "16"), ("4", ""), ("4", "a.b")])
 def test_rates_take_a_distinct_tag_without_dots_per_count(tags):
     with pytest.raises(ValueError, match="tags="):

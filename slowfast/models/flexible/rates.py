@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise, product
 from typing import NamedTuple
@@ -48,6 +48,8 @@ class Rates:
         num_frames: Sequence[int],
         sizes: Sequence[int] = (),
     ) -> None:
+        _check_several("num_frames", num_frames, "frame counts, like (4, 8, 16)")
+        _check_several("sizes", sizes, "sides in pixels, like (112, 224)")
         self.num_frames, self.sizes = tuple(num_frames), tuple(sizes)
         _check_rising("num_frames", self.num_frames)
         _check_rising("sizes", self.sizes)
@@ -130,6 +132,11 @@ def all_rates(num_frames: Sequence[int], sizes: Sequence[int] = ()) -> tuple[Rat
 
 def _factor(a: float, b: float) -> float:
     return max(a, b) / min(a, b)
+
+
+def _check_several(name: str, values: object, wanted: str) -> None:
+    if not isinstance(values, Iterable):
+        raise ValueError(f"{name}={values!r} must be all trained {wanted}")
 
 
 def _check_rising(name: str, values: tuple[int, ...]) -> None:
