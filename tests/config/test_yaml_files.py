@@ -115,3 +115,26 @@ def test_a_tag_that_would_run_code_is_refused_and_not_run(write, tmp_path, allow
     with pytest.raises(ValueError, match="line 1: refused, as only plain YAML is read"):
         get_cfg().merge_from_file(str(path), allow_unsafe=allow_unsafe)
     assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NUM_GPUS: 1\na: &x {b: *x}",
+        "NUM_GPUS: 1\na: &x\n  b: {c: *x}",
+        "NUM_GPUS: 1\nSOLVER: {LRS: &x [1, *x]}",
+        "NUM_GPUS: 1\na: &x [&y {b: *y, c: *x}]",
+    ],
+)
+def test_an_alias_inside_what_it_stands_for_is_refused_with_its_line(text, write):
+    path = write("a.yaml", text)
+    with pytest.raises(ValueError) as error:
+        load_cfg(path)
+    assert str(error.value).startswith(f"{path}, line 2: refused, as only plain YAML is read: an ")
+    assert str(error.value).endswith("alias (*) stands inside of what it stands for (&)")
+
+
+def test_other_aliases_are_read(write):
+    text = "SOLVER: &x {BASE_LR: &rate 0.25, WARMUP_START_LR: *rate}\nDISTILL: {WEIGHT: *rate}"
+    cfg = load_cfg(write("a.yaml", text))
+    assert cfg.SOLVER.WARMUP_START_LR == cfg.DISTILL.WEIGHT == 0.25
