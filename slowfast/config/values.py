@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import math
 from ast import literal_eval
+from collections.abc import Iterator
 from typing import Any
 
 # What the lists hold whose default is empty.
@@ -44,11 +46,14 @@ def coerce(key: str, value: Any, default: Any) -> Any:
 
     Integers become floats, numbers become text, lists and tuples each other, and text is read as
     the literal it spells (`"1e-4"`, `"(4, 8)"`, `"true"`) wherever text is not what is expected.
-    A default of None accepts anything.
+    A default of None accepts anything.  No number may be infinite or NaN.
     """
     element = EMPTY_LISTS_OF.get(key)
     try:
-        return _fit(value, default, element)
+        fitted = _fit(value, default, element)
+        if not all(map(math.isfinite, _floats(fitted))):
+            raise _Mismatch("finite")
+        return fitted
     except _Mismatch as mismatch:
         example = "" if default in ("", [], None) else f", like {default!r}"
         raise ValueError(f"{key} = {value!r} must be {mismatch}{example}") from None
@@ -65,6 +70,15 @@ def decode(value: Any) -> Any:
         return literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return value
+
+
+def _floats(value: Any) -> Iterator[float]:
+    """The floats in lists of lists."""
+    if isinstance(value, list | tuple):
+        for entry in value:
+            yield from _floats(entry)
+    elif isinstance(value, float):
+        yield value
 
 
 def _fit(value: Any, default: Any, element: Any = None) -> Any:

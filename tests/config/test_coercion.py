@@ -1,6 +1,7 @@
 import pytest
 
-from slowfast.config import get_cfg
+from slowfast.config import get_cfg, load_cfg
+from slowfast.config.yaml_files import flatten
 
 
 def set_one(key, value):
@@ -94,3 +95,36 @@ def test_text_is_never_evaluated_as_code():
 def test_an_integer_that_no_float_can_hold_is_refused_by_name():
     with pytest.raises(ValueError, match="SOLVER.BASE_LR = .* must be below 1.8e308"):
         get_cfg().merge_from_list(["SOLVER.BASE_LR", "1" + "0" * 400])
+
+
+FLOATS = [key for key, value in flatten(get_cfg()) if isinstance(value, float)]
+OTHERS = {
+    "SOLVER.CLIP_GRAD_L2NORM": "{}",
+    "TEST.EXIT_TARGET": "{}",
+    "SOLVER.LRS": "[1, {}]",
+    "DATA.STD": "[0.2, {}, 0.2]",
+    "MVIT.DIM_MUL": "[[1, {}]]",
+    "MULTIGRID.LONG_CYCLE_FACTORS": "[[0.5, 1], [1, {}]]",
+}
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize("key", [*FLOATS, *OTHERS])
+def test_a_number_of_a_file_must_be_finite(key, number, write):
+    *sections, name = key.split(".")
+    text = f"{name}: {OTHERS.get(key, '{}').format(number)}"
+    path = write("a.yaml", f"{sections[0]}: {{{text}}}" if sections else text)
+    with pytest.raises(ValueError, match=f"a.yaml: {key} = .*{number[-3:]}.* must be finite"):
+        load_cfg(path)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", float("inf"), float("nan")])
+def test_a_number_of_an_override_must_be_finite(number):
+    with pytest.raises(ValueError, match="command line: SOLVER.BASE_LR = .* must be finite, like"):
+        set_one("SOLVER.BASE_LR", number)
+
+
+@pytest.mark.parametrize("word", ["inf", "nan"])
+def test_no_word_stands_for_a_number(word):
+    with pytest.raises(ValueError, match=f"SOLVER.BASE_LR = '{word}' must be a number"):
+        set_one("SOLVER.BASE_LR", word)
