@@ -132,14 +132,19 @@ def turns(shape: Shape, time: float, side: float, parts: Iterable[float]) -> tup
     Before its own batch come crops of `parts` of the full `shape`, as PySlowFast has it (the paper:
     of the phase's), never more than the phase's.  The pixels of all batches are about the same.
     """
-    whole = Shape(round(shape.num_frames * time), round(shape.crop * side))
+    whole = Shape(_part(shape.num_frames, time), _part(shape.crop, side))
     factor = round(shape.num_frames * shape.crop**2 / (whole.num_frames * whole.crop**2))
     cycle = []
     for part in parts:
-        crop = min(round(shape.crop * part), whole.crop)
+        crop = min(_part(shape.crop, part), whole.crop)
         more = max(round((whole.crop / (shape.crop * part)) ** 2), 1)
         cycle.append(Turn(factor * more, Shape(whole.num_frames, crop)))
     return (*cycle, Turn(factor, whole))
+
+
+def _part(whole: int, part: float) -> int:
+    """`part` of `whole`, rounded as in PySlowFast, where a quarter of 2 frames is none."""
+    return max(round(whole * part), 1)
 
 
 def long_cycle(

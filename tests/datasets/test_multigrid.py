@@ -168,6 +168,29 @@ def test_a_crop_of_the_short_cycle_is_never_larger_than_the_phases():
     ]
 
 
+@pytest.mark.parametrize("num_frames", [*range(1, 18), 32, 64])
+@pytest.mark.parametrize("crop", [1, 2, 32, 33, 112, 224])
+def test_every_batch_of_small_clips_has_a_frame_a_pixel_and_a_video(num_frames, crop):
+    steps = ["SOLVER.STEPS", [0, 8], "SOLVER.LRS", [1, 0.1], "SOLVER.MAX_EPOCH", 12]
+    cfg = grid_cfg(*steps, "DATA.NUM_FRAMES", num_frames, "DATA.TRAIN_CROP_SIZE", crop)
+    grid = Multigrid.from_cfg(cfg)
+    for phase in grid.phases:
+        assert phase.factor >= 1
+        for factor, shape in phase.turns:
+            assert factor >= phase.factor and crop >= shape.crop >= 1
+            assert num_frames >= shape.num_frames >= 1
+    assert grid.shapes[-1] == (num_frames, crop)
+
+
+@pytest.mark.parametrize(("num_frames", "counts"), [(1, [1, 1, 1, 1]), (2, [1, 1, 1, 2])])
+def test_clips_of_few_frames_keep_one_in_the_long_cycle(num_frames, counts):
+    steps = ["SOLVER.STEPS", [0, 8], "SOLVER.LRS", [1, 0.1]]
+    grid = Multigrid.from_cfg(grid_cfg(*steps, "DATA.NUM_FRAMES", num_frames, short=False))
+    assert [phase.shape.num_frames for phase in grid.phases[:4]] == counts
+    pixels = [phase.factor * phase.shape.num_frames * phase.shape.crop**2 for phase in grid.phases]
+    assert pixels == pytest.approx([num_frames * 224**2] * 5, rel=0.01)
+
+
 def test_nothing_changes_when_both_cycles_are_off():
     assert Multigrid.from_cfg(get_cfg()) is None
 
