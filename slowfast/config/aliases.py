@@ -78,10 +78,7 @@ def resolve_aliases(settings: Settings, cfg: Mapping[str, Any]) -> dict[str, Any
     """
     values = dict(settings.values)
     translated: dict[str, Any] = {}
-    for rule in (
-        *(_colours, _names, _frame_counts, _renamed, _surplus_factors),
-        *(_decord, _mlp_ratios, _pretrained),
-    ):
+    for rule in _RULES:
         for old, new in rule(values, cfg):
             translated |= new
             words = ", ".join(f"{key} {value}" for key, value in new.items())
@@ -192,3 +189,15 @@ def _pretrained(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Tra
     bare = name and "/" not in name and not Path(name).suffix
     file = f"{name}.pth" if bare else name
     yield f"{key} {name!r}", {path: file, "TRAIN.CHECKPOINT_NEW_HEAD": bool(name)}
+
+
+_RULES = (
+    _colours,
+    _names,
+    _frame_counts,
+    _renamed,
+    _surplus_factors,
+    _decord,
+    _mlp_ratios,
+    _pretrained,
+)
