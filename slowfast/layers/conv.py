@@ -156,10 +156,12 @@ class Conv2d(nn.Conv2d):
 
     def compute(self, x: Tensor, weight: Tensor, form: str) -> Tensor:
         """The convolution in one of `forms`; zeros are padded in `frames`."""
-        if form == "plain":
+        if self.padding_mode != "zeros":
             return self._conv_forward(x, weight.contiguous(), self.bias)
-        x = x.contiguous(memory_format=torch.channels_last)
         geometry = self.stride, self.padding, self.dilation, self.groups
+        if form == "plain":
+            return _conv2d(x, weight.contiguous(), self.bias, *geometry, channels_last=False)
+        x = x.contiguous(memory_format=torch.channels_last)
         return _conv2d(x, weight, self.bias, *geometry)
 
     def form(self, x: Tensor) -> str:
@@ -177,13 +179,19 @@ def _conv2d(
     padding: tuple[int, ...],
     dilation: tuple[int, ...],
     groups: int,
+    channels_last: bool = True,
 ) -> Tensor:
-    """`F.conv2d` in channels-last memory."""
-    if groups == 1 and weight.shape[2:] == (1, 1) == stride and padding == (0, 0):
+    """`F.conv2d`, fast in channels-last memory, and right on maps of one column."""
+    pointwise = weight.shape[2:] == (1, 1) == stride and padding == (0, 0)
+    if channels_last and groups == 1 and pointwise:
         if x[:, 0].numel() <= 1024:  # too few positions to repay oneDNN's packing of the weight
             return F.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
         if len(x) < 16:  # PyTorch gives oneDNN, the faster, such batches only if dilated
             dilation = (2, 2)
+    # One column that gives one: there are no steps to take, and where some are told, oneDNN's bf16
+    # gradient of the weight is wrong, or ends the process (2.13, CPU).
+    if x.shape[3] == 1 < stride[1] and 2 * padding[1] <= dilation[1] * (weight.shape[3] - 1):
+        stride = stride[0], 1
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
 
 

@@ -168,6 +168,36 @@ def test_clips_below_the_kernels_size_have_finite_gradients_in_bfloat16(kernel, 
     assert layer.weight.grad.isfinite().all()
 
 
+ONE_COLUMN = {  # and PyTorch's own strided bf16 convolutions give wrong gradients of the weight
+    "frames": (Conv3d, dict(kernel_size=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)), (4, 2, 1)),
+    "taps": (Conv3d, dict(kernel_size=3, stride=(1, 2, 2), padding=1), (2, 1, 1)),
+    "images": (Conv2d, dict(kernel_size=7, stride=2, padding=3), (4, 1)),
+}
+
+
+@pytest.mark.parametrize("case", ONE_COLUMN)
+def test_gradients_of_maps_of_one_column_are_right_in_bfloat16(case):
+    kind, arguments, size = ONE_COLUMN[case]
+    layer = kind(16, 24, bias=False, **arguments)
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(2 + seed, 16, *size, generator=generator).bfloat16().float()
+        found = []
+        for enabled in (True, False):
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                y = layer(x)
+            found.append(torch.autograd.grad(y.float().sum(), layer.weight)[0])
+        torch.testing.assert_close(*found, rtol=0.05, atol=0.05 * found[1].abs().max().item())
+
+
+def test_a_map_of_one_column_may_give_several():
+    layer = Conv2d(4, 4, 1, stride=2, padding=2)
+    x = torch.randn(2, 4, 3, 1)
+    expected = nn.functional.conv2d(x, layer.weight, layer.bias, 2, 2)
+    assert expected.shape[3] == 3
+    torch.testing.assert_close(layer(x), expected)
+
+
 def test_weights_keep_their_place_in_memory_when_copied_and_loaded():
     layer = Conv3d(4, 6, (3, 1, 1))
     again = copy.deepcopy(layer)
