@@ -179,15 +179,16 @@ def _mlp_ratios(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Tra
 
 
 def _pretrained(values: dict[str, Any], cfg: Mapping[str, Any]) -> Iterator[_Translation]:
-    """UniFormer begins with the weights of a name, but not with a classifier of other classes."""
+    """UniFormer begins with the weights of a name, but not with a classifier of other classes.
+
+    A checkpoint that is written out beside the name comes after it, and stands.
+    """
     key, path = "UNIFORMER.PRETRAIN_NAME", "TRAIN.CHECKPOINT_FILE_PATH"
     if key not in values:
         return
     name = coerce(key, decode(values.pop(key)) or "", "")
-    if not values.get(path):
-        values.pop(path, None)
     bare = name and "/" not in name and not Path(name).suffix
-    file = f"{name}.pth" if bare else name
+    file = values.pop(path, "") or (f"{name}.pth" if bare else name)
     yield f"{key} {name!r}", {path: file, "TRAIN.CHECKPOINT_NEW_HEAD": bool(name)}
 
 

@@ -25,7 +25,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node in self.recursive_objects:
             problem = "an alias (*) stands inside of what it stands for (&)"
-            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         return super().construct_object(node, deep=True)  # else a value is filled in later
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -100,8 +100,6 @@ def _not_yaml(path: Path, error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     where = f"{path}, line {mark.line + 1}" if mark else f"{path}"
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    if isinstance(error, yaml.constructor.ConstructorError) and (
-        "tag" in problem or "alias" in problem
-    ):
+    if isinstance(error, yaml.constructor.ConstructorError) and "tag" in problem:
         return f"{where}: refused, as only plain YAML is read: {problem}"
     return f"{where}: not valid YAML: {problem}"

@@ -248,9 +248,10 @@ def test_the_name_of_uniformers_weights_is_a_file(name, path):
 
 
 @pytest.mark.parametrize(("written", "path"), [("mine.pth", "mine.pth"), ("", "b_in1k.pth")])
-def test_a_checkpoint_beside_uniformers_weights_wins(written, path):
+def test_a_checkpoint_beside_uniformers_weights_wins_and_the_log_says_so(written, path, log):
     words = ["TRAIN.CHECKPOINT_FILE_PATH", written, "UNIFORMER.PRETRAIN_NAME", "b_in1k"]
     assert merged(*words).TRAIN.CHECKPOINT_FILE_PATH == path
+    assert f"'b_in1k' -> TRAIN.CHECKPOINT_FILE_PATH {path}," in log()[0]
 
 
 @pytest.mark.parametrize("name", ["sth", "sth_ffn", "ssv2", "charades"])

@@ -130,8 +130,8 @@ def test_an_alias_inside_what_it_stands_for_is_refused_with_its_line(text, write
     path = write("a.yaml", text)
     with pytest.raises(ValueError) as error:
         load_cfg(path)
-    assert str(error.value).startswith(f"{path}, line 2: refused, as only plain YAML is read: an ")
-    assert str(error.value).endswith("alias (*) stands inside of what it stands for (&)")
+    problem = "an alias (*) stands inside of what it stands for (&)"
+    assert str(error.value) == f"{path}, line 2: not valid YAML: {problem}"
 
 
 def test_other_aliases_are_read(write):
